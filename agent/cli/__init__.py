@@ -1,0 +1,1 @@
+"""The `hearth` command: one file per command."""

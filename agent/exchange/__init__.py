@@ -1,0 +1,1 @@
+"""One long-lived stream per exchange, and enrolment."""

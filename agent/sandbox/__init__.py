@@ -1,0 +1,1 @@
+"""A reference exchange and a simulated site: what the demo and the tests run against."""

@@ -1,0 +1,1 @@
+"""Turning acknowledged receipts into money. A rail is added here and in the registry."""
