@@ -1,0 +1,48 @@
+# Every target that runs something depends on `env`, so each of them works as the first command in a
+# fresh clone. What is checked, and in which order, stands in packaging/check.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SILENT:
+PYTHON := .venv/bin/python
+
+# One part a folder below tests/ that holds long tests; each ends within ten minutes (a unit test
+# sees to it that no long test is outside of them).
+LONG_PARTS := crash attacks
+
+# make demo ARGS="--for 30s --json"
+ARGS :=
+
+.PHONY: help env demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
+
+help: ## this list
+	sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+env: ## everything the others need: Debian packages, .venv
+	packaging/bootstrap
+
+demo: env ## the whole way on this host: software TPM, two exchanges, real probes (ARGS="--for 30s --json")
+	.venv/bin/hearth demo $(ARGS)
+
+check: env ## what every commit must pass
+	packaging/check
+
+check-long: $(LONG_PARTS:%=check-long-%) ## the long tests, all parts
+
+$(LONG_PARTS:%=check-long-%): check-long-%: env
+	echo "== long tests: $*" && timeout --foreground 600 .venv/bin/pytest -o asyncio_default_fixture_loop_scope=function -m long -rs tests/$*
+
+proto: env ## generate the Python messages from proto/
+	echo "== generating proto/gen/python" && rm -rf proto/gen/python && packaging/generate-proto
+
+bench: env ## measure, write bench/results.json and docs/performance.md
+	$(PYTHON) -m bench.run
+
+fmt: env ## format and mend what can be mended
+	.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format --quiet .
+
+lock: env ## resolve the dependencies anew into packaging/requirements*.txt
+	packaging/lock
+
+clean: ## remove what the others made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+"""The Makefile's promises that nothing else would notice to be broken."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_long_test_is_in_a_part_of_check_long() -> None:
+    (parts,) = re.findall(r"^LONG_PARTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    folders = {
+        path.relative_to(ROOT / "tests").parts[0]
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"mark\.long\b", path.read_text()) and path != Path(__file__)
+    }
+    assert folders <= set(parts.split())
+
+
+@pytest.mark.parametrize("target", ["demo", "check", "check-long", "proto", "bench", "fmt", "lock"])
+def test_every_target_makes_the_environment_first(target: str) -> None:
+    make = shutil.which("make")
+    assert make
+    plan = subprocess.run(
+        [make, "--dry-run", "--always-make", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout.splitlines()
+    assert plan[0] == "packaging/bootstrap"
+    assert len(plan) > 1
