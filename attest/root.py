@@ -1,4 +1,4 @@
-"""The root of trust of a host, as the agent uses it: a TPM, or a key file where there is none. Pure."""
+"""The root of trust of a host, as the agent uses it: a TPM, or a key file. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,20 @@ class RootIdentity:
     node_id: str
     spki: bytes  # DER SubjectPublicKeyInfo of the AK, or of the node key
     ak_public: bytes  # TPMT_PUBLIC
-    ek_public: bytes  # TPMT_PUBLIC
-    ek_certificate_chain: tuple[bytes, ...]  # DER, leaf first; empty where NV holds none
     incarnation: bytes  # name of an owner-hierarchy primary: changes at TPM2_Clear
     description: str  # manufacturer and firmware, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsement:
+    """The EK and who vouches for it. Both empty without a TPM.
+
+    Apart from the identity because only an enrolment needs it, and deriving an RSA EK takes a
+    hardware TPM seconds.
+    """
+
+    ek_public: bytes  # TPMT_PUBLIC
+    ek_certificate_chain: tuple[bytes, ...]  # DER, leaf first; empty where NV holds none
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +65,14 @@ class Root(Protocol):
         """Sign a note's text: an ECDSA P-256 SHA-256 signature, DER."""
         ...
 
+    def endorsement(self) -> Future[Endorsement]:
+        """Derive the EK and read its certificates from NV."""
+        ...
+
     def activate(self, credential_blob: bytes, encrypted_secret: bytes) -> Future[bytes]:
         """TPM2_ActivateCredential with the EK; takes the full TPM2B structures."""
         ...
 
     def close(self) -> None:
-        """Flush everything and let the TPM go."""
+        """Let the TPM go within seconds, even if it hangs; what still waits fails with TpmError."""
         ...
