@@ -1,0 +1,300 @@
+"""Judge one receipt: bytes in, new registers out, or the one reason why not. Pure.
+
+A receipt is cumulative and chained to its predecessor, so judging needs three things only: the
+contract, where the lease's registers stood after the last good receipt, and the exchange's clock.
+The envelope's signature and the log are judged elsewhere (inbox.py, witness.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from google.protobuf.message import DecodeError
+from hearth.v1.lease_pb2 import Receipt
+
+from agent.core import amount
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+MAX_QUANTITY = (1 << 63) - 1  # what SQLite and most languages hold; 292 million years of one core
+TOLERANCE_MS = 30_000  # two clocks that differ by more are marked, not believed
+
+_NS_PER_MS = 1_000_000
+
+
+class Wrong(StrEnum):
+    """One way for a receipt to be wrong."""
+
+    MALFORMED = "malformed"
+    NODE = "another node"
+    EXCHANGE = "another exchange"
+    LEASE = "another lease"
+    JOB = "another job"
+    LOG = "another log"
+    REPEATED = "sequence repeated"
+    GAP = "sequence gap"
+    CHAIN = "previous receipt's digest"
+    AGREEMENT = "agreement's digest"
+    AFTER_FINAL = "after the final receipt"
+    INTERVAL = "interval"
+    FUTURE = "interval ends in the future"
+    CLASSES = "resource classes"
+    TOTAL_FELL = "total fell"
+    DELIVERED_ABOVE_RESERVED = "delivered above reserved"
+    RESERVED_ABOVE_CONTRACT = "reserved above contract"
+    ENERGY_FELL = "energy fell"
+    HEAT_FELL = "heat register fell"
+    AMOUNT = "amount"
+    GROSS_FELL = "gross fell"
+
+
+class ReceiptRefused(Exception):
+    """A receipt that is not taken; the registers stay where they stood."""
+
+    def __init__(self, wrong: Wrong, detail: str) -> None:
+        super().__init__(f"{wrong.value}: {detail}")
+        self.wrong = wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What both sides signed for one lease, as far as receipts are judged by it."""
+
+    node_id: str
+    exchange_id: str
+    lease_id: str
+    job_id: str
+    agreement_sha256: bytes
+    units: Mapping[str, int]
+    prices: tuple[amount.Price, ...]
+    start_ns: int  # Unix time, exchange's clock
+    end_ns: int
+
+
+class Total(NamedTuple):
+    """Cumulative milliseconds of one resource class; none ever falls."""
+
+    resource_class: str
+    reserved: int  # unit-milliseconds
+    delivered: int  # unit-milliseconds
+    used: int  # unit-milliseconds
+    throttled: int
+    stalled: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Where a lease stands after a good receipt. `energy_mj` and `heat_mj` are None until read."""
+
+    sequence: int
+    sha256: bytes
+    start_ns: int
+    end_ns: int
+    totals: tuple[Total, ...]
+    energy_mj: int | None
+    heat_mj: int | None
+    reverse_mj: int | None
+    gross_msat: int
+    final: bool
+
+
+def judge(
+    payload: bytes, contract: Contract, previous: Registers | None, log_id: str, now_ns: int
+) -> Registers:
+    """Return the registers after this receipt.
+
+    :param payload: the exact bytes under the envelope's signature.
+    :param previous: after the last good receipt of this lease; None before the first.
+    :param log_id: of the log that this receipt's leaf is in.
+    :param now_ns: Unix time of the exchange when the receipt arrived.
+    :raises ReceiptRefused: naming the first thing that is wrong.
+    """
+    receipt = _parse(payload)
+    _check_names(receipt, contract, log_id)
+    _check_chain(receipt, contract, previous)
+    after = _registers(receipt, payload)
+    _check_interval(after, contract, previous, now_ns)
+    _check_totals(after, contract, previous)
+    if previous is not None:
+        _check_no_fall(after, previous)
+    _check_amount(receipt, after, contract)
+    return after
+
+
+def registers(payload: bytes) -> Registers:
+    """Read the registers off a receipt that was judged good before.
+
+    :raises ReceiptRefused: (MALFORMED) when these bytes cannot have been.
+    """
+    return _registers(_parse(payload), payload)
+
+
+def nanoseconds(time: Timestamp) -> int:
+    """Return Unix time in nanoseconds.
+
+    :raises ValueError: before 1970, after 2262, or not a valid Timestamp.
+    """
+    if not 0 <= time.nanos < 1_000_000_000 or not 0 <= time.seconds < MAX_QUANTITY // 10**9:
+        raise ValueError(f"time {time.seconds}.{time.nanos:09d} is out of range")
+    return time.seconds * 1_000_000_000 + time.nanos
+
+
+def _parse(payload: bytes) -> Receipt:
+    try:
+        return Receipt.FromString(payload)
+    except DecodeError as error:
+        raise ReceiptRefused(Wrong.MALFORMED, str(error)) from error
+
+
+def _check_names(receipt: Receipt, contract: Contract, log_id: str) -> None:
+    named = (
+        (Wrong.NODE, receipt.node_id, contract.node_id),
+        (Wrong.EXCHANGE, receipt.exchange_id, contract.exchange_id),
+        (Wrong.LEASE, receipt.lease_id, contract.lease_id),
+        (Wrong.JOB, receipt.job_id, contract.job_id),
+        (Wrong.LOG, receipt.log_id, log_id),
+    )
+    for wrong, stated, expected in named:
+        if stated != expected:
+            raise ReceiptRefused(wrong, f"{stated!r} where {expected!r} was agreed")
+    if receipt.agreement_sha256 != contract.agreement_sha256:
+        raise ReceiptRefused(Wrong.AGREEMENT, receipt.agreement_sha256.hex())
+
+
+def _check_chain(receipt: Receipt, contract: Contract, previous: Registers | None) -> None:
+    last = previous.sequence if previous is not None else 0
+    if receipt.sequence <= last:
+        raise ReceiptRefused(Wrong.REPEATED, f"{receipt.sequence} after {last}")
+    if previous is not None and previous.final:
+        raise ReceiptRefused(Wrong.AFTER_FINAL, f"{receipt.sequence} after final {last}")
+    if receipt.sequence != last + 1:
+        raise ReceiptRefused(Wrong.GAP, f"{receipt.sequence} after {last}")
+    if receipt.previous_sha256 != (previous.sha256 if previous is not None else b""):
+        raise ReceiptRefused(Wrong.CHAIN, receipt.previous_sha256.hex())
+
+
+def _registers(receipt: Receipt, payload: bytes) -> Registers:
+    totals = tuple(
+        Total(
+            total.resource_class,
+            total.reserved_unit_milliseconds,
+            total.delivered_unit_milliseconds,
+            total.used_unit_milliseconds,
+            total.throttled_milliseconds,
+            total.stalled_milliseconds,
+            total.missing_milliseconds,
+        )
+        for total in receipt.totals
+    )
+    has_heat = receipt.HasField("heat")
+    try:
+        start_ns = nanoseconds(receipt.interval.start_time)
+        end_ns = nanoseconds(receipt.interval.end_time)
+    except ValueError as error:
+        raise ReceiptRefused(Wrong.INTERVAL, str(error)) from error
+    after = Registers(
+        sequence=receipt.sequence,
+        sha256=hashlib.sha256(payload).digest(),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        totals=totals,
+        energy_mj=receipt.energy.millijoules if receipt.HasField("energy") else None,
+        heat_mj=receipt.heat.reused_millijoules if has_heat else None,
+        reverse_mj=receipt.heat.reverse_millijoules if has_heat else None,
+        gross_msat=receipt.gross_msat_total,
+        final=receipt.final,
+    )
+    _check_range(after)
+    return after
+
+
+def _check_range(after: Registers) -> None:
+    quantities = [after.sequence, after.gross_msat]
+    for register in (after.energy_mj, after.heat_mj, after.reverse_mj):
+        quantities.append(register or 0)
+    for total in after.totals:
+        quantities.extend(total[1:])
+    if max(quantities) > MAX_QUANTITY:
+        raise ReceiptRefused(Wrong.MALFORMED, f"quantity {max(quantities)} is out of range")
+
+
+def _check_interval(
+    after: Registers, contract: Contract, previous: Registers | None, now_ns: int
+) -> None:
+    if after.end_ns < after.start_ns:
+        raise ReceiptRefused(Wrong.INTERVAL, "ends before it starts")
+    if previous is not None and after.start_ns != previous.end_ns:
+        raise ReceiptRefused(
+            Wrong.INTERVAL, f"starts at {after.start_ns} ns, the last ended at {previous.end_ns} ns"
+        )
+    tolerance_ns = TOLERANCE_MS * _NS_PER_MS
+    if after.start_ns < contract.start_ns - tolerance_ns:
+        raise ReceiptRefused(Wrong.INTERVAL, "starts before the lease")
+    if after.end_ns > now_ns + tolerance_ns:
+        raise ReceiptRefused(Wrong.FUTURE, f"{after.end_ns} ns, it is {now_ns} ns")
+
+
+def _check_totals(after: Registers, contract: Contract, previous: Registers | None) -> None:
+    classes = [total.resource_class for total in after.totals]
+    if classes != sorted(contract.units):
+        raise ReceiptRefused(Wrong.CLASSES, f"{classes} where {sorted(contract.units)} was agreed")
+    # Reserved is units x time, and no later than the agreed end: otherwise a node could invent
+    # hours that it then "delivers".
+    lease_ns = min(after.end_ns, contract.end_ns) - contract.start_ns
+    longest_ms = max(0, lease_ns) // _NS_PER_MS + TOLERANCE_MS
+    for index, total in enumerate(after.totals):
+        name = total.resource_class
+        if total.delivered > total.reserved:
+            raise ReceiptRefused(
+                Wrong.DELIVERED_ABOVE_RESERVED, f"{name}: {total.delivered} > {total.reserved}"
+            )
+        if total.reserved > contract.units[name] * longest_ms:
+            raise ReceiptRefused(
+                Wrong.RESERVED_ABOVE_CONTRACT,
+                f"{name}: {total.reserved} > {contract.units[name]} x {longest_ms}",
+            )
+        if previous is not None:
+            before = previous.totals[index]
+            if any(now < then for now, then in zip(total[1:], before[1:], strict=True)):
+                raise ReceiptRefused(Wrong.TOTAL_FELL, f"{name}: {before[1:]} -> {total[1:]}")
+
+
+def _check_no_fall(after: Registers, previous: Registers) -> None:
+    # A register that was read once and is absent now has fallen too.
+    if _fell(previous.energy_mj, after.energy_mj):
+        raise ReceiptRefused(Wrong.ENERGY_FELL, f"{previous.energy_mj} -> {after.energy_mj} mJ")
+    for then, now in (
+        (previous.heat_mj, after.heat_mj),
+        (previous.reverse_mj, after.reverse_mj),
+    ):
+        if _fell(then, now):
+            raise ReceiptRefused(Wrong.HEAT_FELL, f"{then} -> {now} mJ")
+    if after.gross_msat < previous.gross_msat:
+        raise ReceiptRefused(Wrong.GROSS_FELL, f"{previous.gross_msat} -> {after.gross_msat} msat")
+
+
+def _fell(then: int | None, now: int | None) -> bool:
+    return then is not None and (now is None or now < then)
+
+
+def _check_amount(receipt: Receipt, after: Registers, contract: Contract) -> None:
+    """Compute what the node should have computed, with the function both sides publish."""
+    delivered = amount.Delivered(
+        units=contract.units,
+        unit_milliseconds={total.resource_class: total.delivered for total in after.totals},
+        energy_millijoules=after.energy_mj or 0,
+    )
+    due = amount.lines(contract.prices, delivered)
+    stated = [(line.price_index, line.quantity, line.msat) for line in receipt.lines]
+    if stated != [(line.price_index, line.quantity, line.msat) for line in due]:
+        raise ReceiptRefused(Wrong.AMOUNT, f"lines {stated}, computed {list(due)}")
+    if after.gross_msat != amount.gross(due):
+        raise ReceiptRefused(
+            Wrong.AMOUNT, f"gross {after.gross_msat}, computed {amount.gross(due)} msat"
+        )

@@ -1,0 +1,118 @@
+"""What the exchange knows of each node, in numbers. An act of the store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from typing import Any
+
+from agent.sandbox.exchange import judge
+from agent.sandbox.exchange.inbox import Proof
+from attest.verify import Assurance
+
+_TALLIES = (
+    "offers_accepted",
+    "receipts_rejected",
+    "others_rejected",
+    "checkpoints_verified",
+    "checkpoints_rejected",
+    "challenges_sent",
+    "challenges_passed",
+    "challenges_failed",
+    "challenges_refused",
+    "log_breaks",
+    "nacks_received",
+)
+
+
+def stats(db: sqlite3.Connection) -> dict[str, Any]:
+    """Return {node id: figures} as JSON values; everything counted is an integer."""
+    return {row["node_id"]: _node(db, row) for row in db.execute("SELECT * FROM node").fetchall()}
+
+
+def _node(db: sqlite3.Connection, node: sqlite3.Row) -> dict[str, Any]:
+    node_id = node["node_id"]
+    tallies = dict(
+        db.execute("SELECT name, count FROM tally WHERE node_id = ?", (node_id,)).fetchall()
+    )
+    head = db.execute(
+        "SELECT log_id, size FROM log WHERE node_id = ? ORDER BY ordinal DESC LIMIT 1", (node_id,)
+    ).fetchone()
+    leases = db.execute(
+        "SELECT * FROM lease WHERE node_id = ? ORDER BY lease_id", (node_id,)
+    ).fetchall()
+    proofs = dict(
+        db.execute(
+            "SELECT proof, count(*) FROM receipt WHERE node_id = ? GROUP BY proof", (node_id,)
+        ).fetchall()
+    )
+    gaps, regressions = _audit(db, node_id)
+    return {
+        "assurance": Assurance(node["assurance"]).label,
+        **{name: tallies.get(name, 0) for name in _TALLIES},
+        "first_offer_unix_ns": node["first_offer_ns"],
+        "leases": dict(Counter(lease["stage"] for lease in leases)),
+        "receipts_stored": sum(proofs.values()),
+        "receipts_verified": sum(proofs.values()) - proofs.get(Proof.CHAIN, 0),
+        "receipts_final": proofs.get(Proof.INCLUSION, 0),
+        "receipts_acked": sum(lease["acked"] for lease in leases),
+        "gaps": gaps,
+        "regressions": regressions,
+        "log_id": head["log_id"] if head is not None else None,
+        "head_size": head["size"] if head is not None else 0,
+        "deliveries_received": node["received"],
+        "deliveries_made": node["sent"],
+        "session_epoch": node["session_epoch"],
+        "lease": {lease["lease_id"]: _lease(lease) for lease in leases},
+        "claims": json.loads(node["claims"]),
+    }
+
+
+def _audit(db: sqlite3.Connection, node_id: str) -> tuple[int, int]:
+    """Count missing receipt sequences, and totals that fell, over all that is stored."""
+    gaps = db.execute(
+        "SELECT coalesce(sum(missing), 0) FROM (SELECT max(sequence) - count(*) AS missing"
+        " FROM receipt WHERE node_id = ? GROUP BY lease_id)",
+        (node_id,),
+    ).fetchone()[0]
+    regressions = db.execute(
+        "SELECT count(*) FROM (SELECT gross_msat < lag(gross_msat) OVER"
+        " (PARTITION BY lease_id ORDER BY sequence) AS fell FROM receipt WHERE node_id = ?)"
+        " WHERE fell",
+        (node_id,),
+    ).fetchone()[0]
+    return gaps, regressions
+
+
+def _lease(lease: sqlite3.Row) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "stage": lease["stage"],
+        "detail": lease["detail"],
+        "job_id": lease["job_id"],
+        "acked_through": lease["acked"],
+        "receipt": None,
+    }
+    if lease["receipt"]:
+        last = judge.registers(lease["receipt"])
+        figures["receipt"] = {
+            "sequence": last.sequence,
+            "sha256": last.sha256.hex(),
+            "final": last.final,
+            "start_unix_ns": last.start_ns,
+            "end_unix_ns": last.end_ns,
+            "totals": {
+                total.resource_class: {
+                    "reserved_unit_ms": total.reserved,
+                    "delivered_unit_ms": total.delivered,
+                    "used_unit_ms": total.used,
+                    "missing_ms": total.missing,
+                }
+                for total in last.totals
+            },
+            "energy_mj": last.energy_mj,
+            "heat_mj": last.heat_mj,
+            "reverse_mj": last.reverse_mj,
+            "gross_msat": last.gross_msat,
+        }
+    return figures

@@ -1,0 +1,142 @@
+"""Checkpoints: what makes a receipt final.
+
+A bundle holds when the note is signed by the node's root of trust, continues the head we
+witnessed, and contains every leaf that was delivered to us since, each where it was said to be.
+Then the receipts below it are final, and each lease's newest is acknowledged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from hearth.v1 import lease_pb2, log_pb2, session_pb2
+
+from agent.sandbox.exchange.identity import Exchange
+from agent.sandbox.exchange.inbox import Fenced, Proof
+from agent.sandbox.exchange.judge import MAX_QUANTITY
+from agent.sandbox.exchange.refusal import Refused
+from agent.sandbox.exchange.store import tally
+from attest import checkpoint, verify
+
+_MALFORMED = session_pb2.NACK_REASON_MALFORMED
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest head of one log that we vouch to have seen."""
+
+    log_id: str
+    size: int
+    root: bytes
+
+    def to_proto(self) -> log_pb2.WitnessedHead:
+        """Without a cosignature line: this exchange is no public witness."""
+        return log_pb2.WitnessedHead(log_id=self.log_id, size=self.size, root=self.root)
+
+
+def witnessed(db: sqlite3.Connection, node_id: str, log_id: str) -> Head | None:
+    """Return the newest head of this log; None where there is none."""
+    row = db.execute(
+        "SELECT log_id, size, root FROM log WHERE node_id = ? AND log_id = ? AND size > 0",
+        (node_id, log_id),
+    ).fetchone()
+    return Head(row["log_id"], row["size"], row["root"]) if row is not None else None
+
+
+def accept(
+    db: sqlite3.Connection,
+    exchange: Exchange,
+    node: verify.TrustedNode,
+    epoch: int,
+    log_id: str,
+    bundle: log_pb2.CheckpointBundle,
+) -> Head:
+    """Verify a bundle, store its head, acknowledge what it made final.
+
+    :raises Refused: (STALE) below the witnessed head, (MALFORMED) not about the leaves we have.
+    :raises AttestError: a false signature or proof.
+    :raises Fenced: a newer session has begun.
+    """
+    row = db.execute("SELECT session_epoch FROM node WHERE node_id = ?", (node.node_id,)).fetchone()
+    if row["session_epoch"] != epoch:
+        raise Fenced
+    claimed, _, _ = checkpoint.parse(bundle.note)
+    before = witnessed(db, node.node_id, log_id)
+    old_size = before.size if before is not None else 0
+    if not old_size <= claimed.size <= MAX_QUANTITY:
+        raise Refused(
+            session_pb2.NACK_REASON_STALE, f"size {claimed.size} where {old_size} is witnessed"
+        )
+    leaves: dict[int, bytes] = {
+        leaf["log_index"]: leaf["leaf"]
+        for leaf in db.execute(
+            "SELECT log_index, leaf FROM inbox WHERE node_id = ? AND log_id = ?"
+            " AND log_index >= ? AND log_index < ? ORDER BY log_index",
+            (node.node_id, log_id, old_size, claimed.size),
+        )
+    }
+    _check_subject(bundle, old_size, claimed.size, list(leaves))
+    head = verify.verify_bundle(
+        node,
+        log_id,
+        bundle.note,
+        (before.size, before.root) if before is not None else None,
+        tuple(bundle.consistency.path),
+        leaves,
+        tuple(bundle.inclusion.nodes),
+    )
+    db.execute(
+        "UPDATE log SET size = ?, root = ?, note = ? WHERE node_id = ? AND log_id = ?",
+        (head.size, head.root, bundle.note, node.node_id, log_id),
+    )
+    tally(db, node.node_id, "checkpoints_verified")
+    _acknowledge(db, exchange, node.node_id, log_id, head.size)
+    return Head(log_id, head.size, head.root)
+
+
+def _check_subject(
+    bundle: log_pb2.CheckpointBundle, old_size: int, size: int, indices: list[int]
+) -> None:
+    """The proofs must be about the sizes and leaves that we have, not about others."""
+    consistency, inclusion = bundle.consistency, bundle.inclusion
+    if old_size and (consistency.old_size, consistency.new_size) != (old_size, size):
+        raise Refused(
+            _MALFORMED,
+            f"consistency {consistency.old_size}..{consistency.new_size}, not {old_size}..{size}",
+        )
+    if list(inclusion.leaf_indices) != indices:
+        raise Refused(_MALFORMED, f"inclusion is not of the {len(indices)} leaves delivered here")
+    if indices and inclusion.tree_size != size:
+        raise Refused(_MALFORMED, f"inclusion in a tree of {inclusion.tree_size}, not {size}")
+
+
+def _acknowledge(
+    db: sqlite3.Connection, exchange: Exchange, node_id: str, log_id: str, size: int
+) -> None:
+    final = (node_id, log_id, size, Proof.INCLUSION)
+    newest = db.execute(
+        "SELECT lease_id, max(sequence) AS sequence, sha256, gross_msat FROM receipt"
+        " WHERE node_id = ? AND log_id = ? AND log_index < ? AND proof < ? GROUP BY lease_id",
+        final,
+    ).fetchall()
+    db.execute(
+        "UPDATE receipt SET proof = ?4"
+        " WHERE node_id = ?1 AND log_id = ?2 AND log_index < ?3 AND proof < ?4",
+        final,
+    )
+    for receipt in newest:
+        exchange.post(
+            db,
+            node_id,
+            lease_pb2.ReceiptAck(
+                lease_id=receipt["lease_id"],
+                accepted_through=receipt["sequence"],
+                accepted_sha256=receipt["sha256"],
+                uncontested_msat_total=receipt["gross_msat"],
+            ),
+        )
+        db.execute(
+            "UPDATE lease SET acked = ? WHERE node_id = ? AND lease_id = ?",
+            (receipt["sequence"], node_id, receipt["lease_id"]),
+        )
