@@ -26,8 +26,9 @@ class CgroupSample(NamedTuple):
     """Totals since the cgroup was made, except `memory_bytes` and `frozen`, which are of now.
 
     `None` means that the kernel does not offer the file or field here; it never means zero.
-    `usage_usec` is `user_usec` + `system_usec`, each rounded down. `stalled_usec` and `memory_stalled_usec` are the
-    times in which *all* tasks waited for a CPU, or for memory (PSI, line `full`).
+    `usage_usec` is `user_usec` + `system_usec`, each rounded down. `stalled_usec` and
+    `memory_stalled_usec` are the times in which *all* tasks waited for a CPU, or for memory (PSI,
+    line `full`).
     """
 
     usage_usec: int
