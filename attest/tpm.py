@@ -193,9 +193,9 @@ class Tpm:
         return self._link
 
     def _disconnect(self) -> None:
-        """Drop a connection whose state is unknown; what it held there goes with the next one."""
+        """Drop a connection whose state is unknown."""
         if self._link is not None:
-            self._link.abandon()
+            self._link.close()
             self._link = None
 
 

@@ -198,34 +198,34 @@ class Link:
         blob = TPM2B_ID_OBJECT(sized(credential_blob, 132, "credential blob"))
         secret = TPM2B_ENCRYPTED_SECRET(sized(encrypted_secret, 512, "encrypted secret"))
         public = tcg.parse_public(self.endorsement().ek_public)
-        ek = self._esapi.context_load(self._ek)
-        session = self._esapi.start_auth_session(
-            tpm_key=ek,
-            bind=ESYS_TR.NONE,
-            session_type=TPM2_SE.POLICY,
-            symmetric="aes128cfb",
-            auth_hash=TPM2_ALG(public.name_alg),
-        )
-        self._esapi.trsess_set_attributes(
-            session, TPMA_SESSION.CONTINUESESSION | TPMA_SESSION.ENCRYPT
-        )
-        ekread.satisfy(self._esapi, session, public)
-        value = self._esapi.activate_credential(
-            self._ak, ek, blob, secret, session1=ESYS_TR.PASSWORD, session2=session
-        )
-        self._esapi.flush_context(session)
-        self._esapi.flush_context(ek)
-        return bytes(value)
+        with ExitStack() as held:
+            ek = self._esapi.context_load(self._ek)
+            held.callback(self._flush, ek)
+            session = self._esapi.start_auth_session(
+                tpm_key=ek,
+                bind=ESYS_TR.NONE,
+                session_type=TPM2_SE.POLICY,
+                symmetric="aes128cfb",
+                auth_hash=TPM2_ALG(public.name_alg),
+            )
+            held.callback(self._flush, session)
+            self._esapi.trsess_set_attributes(
+                session, TPMA_SESSION.CONTINUESESSION | TPMA_SESSION.ENCRYPT
+            )
+            ekread.satisfy(self._esapi, session, public)
+            value = self._esapi.activate_credential(
+                self._ak, ek, blob, secret, session1=ESYS_TR.PASSWORD, session2=session
+            )
+            return bytes(value)
 
     def close(self) -> None:
         """Flush the AK, where the TPM is still there, and disconnect."""
-        with suppress(TSS2_Exception):
-            self._esapi.flush_context(self._ak)
+        self._flush(self._ak)
         self._esapi.close()
 
-    def abandon(self) -> None:
-        """Disconnect without a word to the TPM."""
-        self._esapi.close()
+    def _flush(self, handle: Any) -> None:
+        with suppress(TSS2_Exception):  # gone with the TPM, or flushed by somebody else
+            self._esapi.flush_context(handle)
 
 
 def sized(block: bytes, most: int, what: str) -> bytes:

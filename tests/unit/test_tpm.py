@@ -219,6 +219,31 @@ def test_tpm2_makecredential_agrees(fresh_swtpm: Swtpm, tmp_path: Path, kind: st
         assert tpm.activate(*challenge(tpm)).result(30) == SECRET
 
 
+def test_the_secret_does_not_cross_the_bus_in_the_clear(
+    swtpm: Swtpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = tmp_path / "bus.pcap"
+    monkeypatch.setenv("TCTI_PCAP_FILE", str(recorded))
+    tpm = Tpm.open(f"pcap:{swtpm.tcti}")
+    blob, secret = challenge(tpm)
+    assert tpm.activate(blob, secret).result(30) == SECRET
+    tpm.close()
+    bus = recorded.read_bytes()
+    assert blob in bus, "the recording is not of this exchange"
+    assert SECRET not in bus
+
+
+def test_a_refused_credential_leaves_nothing_behind(fresh_swtpm: Swtpm) -> None:
+    with opened(fresh_swtpm) as tpm:
+        for _ in range(5):
+            with pytest.raises(TpmError):
+                tpm.activate(bytes([0, 2, 0, 0]), bytes([0, 1, 0])).result(30)
+        transient = tools(fresh_swtpm, "tpm2_getcap", "handles-transient").split()
+        assert len(transient) <= 2, transient  # "-" and the AK
+    for kind in ("handles-transient", "handles-loaded-session"):
+        assert tools(fresh_swtpm, "tpm2_getcap", kind).strip() == ""
+
+
 def test_the_same_state_is_the_same_node_and_a_cleared_one_is_incarnated_anew(
     fresh_swtpm: Swtpm, tmp_path: Path
 ) -> None:
