@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from google.protobuf.message import DecodeError
-from hearth.v1 import lease_pb2, session_pb2
+from hearth.v1 import inventory_pb2, lease_pb2, session_pb2
 
 from agent.sandbox.exchange import judge, market, offers
 from agent.sandbox.exchange.identity import Exchange
 from agent.sandbox.exchange.leaves import Leaves
+from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
 from attest import verify
@@ -142,6 +143,7 @@ class _Batch:
         self._acts: dict[str, Callable[[Envelope, int | None], None]] = {
             "LogStart": self._leaves.start,
             "KeyBinding": self._leaves.bind,
+            "Inventory": self._take_inventory,
             "Offer": self._take_offer,
             "OfferWithdrawal": self._take_withdrawal,
             "LeaseDecision": self._take_decision,
@@ -212,6 +214,12 @@ class _Batch:
         )
 
     # --- offers and leases: signature here, meaning in offers.py and market.py ---
+
+    def _take_inventory(self, envelope: Envelope, index: int | None) -> None:
+        """Keep it with the other leaves: the evidence names its digest, a dispute may need it."""
+        self._leaves.required(index)
+        verify_only(envelope, self._leaves.signer(envelope))
+        parse(inventory_pb2.Inventory, envelope.payload)
 
     def _take_offer(self, envelope: Envelope, index: int | None) -> None:
         self._leaves.required(index)

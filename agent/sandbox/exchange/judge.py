@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
-from hearth.v1.lease_pb2 import Receipt
+from hearth.v1.lease_pb2 import MeterTotal, Receipt
 
 from agent.core import amount
 
@@ -77,14 +78,14 @@ class Contract:
 
 
 class Total(NamedTuple):
-    """Cumulative milliseconds of one resource class; none ever falls."""
+    """Cumulative milliseconds of one resource class; none ever falls. None: not counted there."""
 
     resource_class: str
     reserved: int  # unit-milliseconds
     delivered: int  # unit-milliseconds
-    used: int  # unit-milliseconds
-    throttled: int
-    stalled: int
+    used: int | None  # unit-milliseconds
+    throttled: int | None
+    stalled: int | None
     missing: int
 
 
@@ -180,18 +181,7 @@ def _check_chain(receipt: Receipt, contract: Contract, previous: Registers | Non
 
 
 def _registers(receipt: Receipt, payload: bytes) -> Registers:
-    totals = tuple(
-        Total(
-            total.resource_class,
-            total.reserved_unit_milliseconds,
-            total.delivered_unit_milliseconds,
-            total.used_unit_milliseconds,
-            total.throttled_milliseconds,
-            total.stalled_milliseconds,
-            total.missing_milliseconds,
-        )
-        for total in receipt.totals
-    )
+    totals = tuple(_total(total) for total in receipt.totals)
     has_heat = receipt.HasField("heat")
     try:
         start_ns = nanoseconds(receipt.interval.start_time)
@@ -214,14 +204,24 @@ def _registers(receipt: Receipt, payload: bytes) -> Registers:
     return after
 
 
+def _total(total: MeterTotal) -> Total:
+    has = total.HasField
+    return Total(
+        total.resource_class,
+        total.reserved_unit_milliseconds,
+        total.delivered_unit_milliseconds,
+        total.used_unit_milliseconds if has("used_unit_milliseconds") else None,
+        total.throttled_milliseconds if has("throttled_milliseconds") else None,
+        total.stalled_milliseconds if has("stalled_milliseconds") else None,
+        total.missing_milliseconds,
+    )
+
+
 def _check_range(after: Registers) -> None:
-    quantities = [after.sequence, after.gross_msat]
-    for register in (after.energy_mj, after.heat_mj, after.reverse_mj):
-        quantities.append(register or 0)
-    for total in after.totals:
-        quantities.extend(total[1:])
-    if max(quantities) > MAX_QUANTITY:
-        raise ReceiptRefused(Wrong.MALFORMED, f"quantity {max(quantities)} is out of range")
+    registers = (after.sequence, after.gross_msat, after.energy_mj, after.heat_mj, after.reverse_mj)
+    for quantity in chain(registers, *(total[1:] for total in after.totals)):
+        if quantity is not None and quantity > MAX_QUANTITY:
+            raise ReceiptRefused(Wrong.MALFORMED, f"quantity {quantity} is out of range")
 
 
 def _check_interval(
@@ -261,12 +261,11 @@ def _check_totals(after: Registers, contract: Contract, previous: Registers | No
             )
         if previous is not None:
             before = previous.totals[index]
-            if any(now < then for now, then in zip(total[1:], before[1:], strict=True)):
+            if any(map(_fell, before[1:], total[1:])):
                 raise ReceiptRefused(Wrong.TOTAL_FELL, f"{name}: {before[1:]} -> {total[1:]}")
 
 
 def _check_no_fall(after: Registers, previous: Registers) -> None:
-    # A register that was read once and is absent now has fallen too.
     if _fell(previous.energy_mj, after.energy_mj):
         raise ReceiptRefused(Wrong.ENERGY_FELL, f"{previous.energy_mj} -> {after.energy_mj} mJ")
     for then, now in (
@@ -280,6 +279,7 @@ def _check_no_fall(after: Registers, previous: Registers) -> None:
 
 
 def _fell(then: int | None, now: int | None) -> bool:
+    """A register that was there and is absent now has fallen too."""
     return then is not None and (now is None or now < then)
 
 
