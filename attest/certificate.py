@@ -288,9 +288,9 @@ def _signs_certificates(value: bytes | None) -> bool:
     outer = _Der(value)
     bits = outer.content(_BIT_STRING)
     outer.end()
-    if not 1 < len(bits) <= 3 or bits[0] > 7:
+    if not 1 <= len(bits) <= 3 or bits[0] > 7:
         raise Malformed("a key usage that is none")
-    return bool(bits[1] & 0x04)  # keyCertSign is bit 5
+    return bool(bits[1:2] and bits[1] & 0x04)  # keyCertSign is bit 5
 
 
 def _extended_usages(value: bytes | None) -> tuple[bytes, ...]:
