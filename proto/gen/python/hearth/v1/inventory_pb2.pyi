@@ -51,22 +51,20 @@ HEALTH_DEGRADED: Health
 HEALTH_FAILED: Health
 
 class Inventory(_message.Message):
-    __slots__ = ("generation", "components", "traits", "capacity", "host_reserve", "kernel_release", "virtualization")
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("components", "traits", "capacity", "host_reserve", "kernel_release", "virtualization")
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     TRAITS_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     HOST_RESERVE_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
     VIRTUALIZATION_FIELD_NUMBER: _ClassVar[int]
-    generation: int
     components: _containers.RepeatedCompositeFieldContainer[Component]
     traits: _containers.RepeatedScalarFieldContainer[str]
     capacity: _containers.RepeatedCompositeFieldContainer[_common_pb2.ResourceUnits]
     host_reserve: _containers.RepeatedCompositeFieldContainer[_common_pb2.ResourceUnits]
     kernel_release: str
     virtualization: str
-    def __init__(self, generation: _Optional[int] = ..., components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., capacity: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., host_reserve: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., kernel_release: _Optional[str] = ..., virtualization: _Optional[str] = ...) -> None: ...
+    def __init__(self, components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., capacity: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., host_reserve: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., kernel_release: _Optional[str] = ..., virtualization: _Optional[str] = ...) -> None: ...
 
 class Component(_message.Message):
     __slots__ = ("kind", "locator", "vendor", "model", "serial", "firmware", "properties", "health")

@@ -1,0 +1,272 @@
+"""The agent's own socket: what `hearth status` and `hearth enroll` talk to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc.aio import ServicerContext
+from hearth.admin.v1 import admin_pb2
+from hearth.admin.v1.admin_pb2_grpc import (
+    AdminServiceServicer,
+    add_AdminServiceServicer_to_server,
+)
+from hearth.v1 import common_pb2
+
+from agent.clock import SECOND
+from agent.core import receipt as receipts
+from agent.delivery import Delivery, key_of
+from agent.errors import ExchangeRefused, HearthError
+from agent.exchange.enrolment import Enrolment
+from agent.exchange.stream import Link
+from agent.journal import ledger
+from agent.journal.checkpoints import Head, newest
+from agent.journal.store import View
+from agent.node import Node
+from agent.sampler import Latest
+from agent.version import version
+from attest.errors import AttestError
+from probes.reading import Counter, Gauge, Reading
+
+SOCKET_MODE = 0o660
+Context = ServicerContext[admin_pb2.StatusRequest, admin_pb2.StatusResponse]
+EnrollContext = ServicerContext[admin_pb2.EnrollRequest, admin_pb2.EnrollResponse]
+
+
+def peak_rss_kib() -> int:
+    """VmHWM of this process in KiB: the largest resident set it ever had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _timestamp(nanoseconds: int) -> Timestamp | None:
+    if not nanoseconds:
+        return None
+    return Timestamp(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
+
+
+def _duration(nanoseconds: int) -> Duration:
+    return Duration(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
+
+
+def _units(units: dict[str, int]) -> list[common_pb2.ResourceUnits]:
+    return [
+        common_pb2.ResourceUnits(resource_class=name, units=count)
+        for name, count in sorted(units.items())
+    ]
+
+
+class Admin(AdminServiceServicer):
+    """Answers from what the daemon knows; changes nothing but by `enroll`."""
+
+    def __init__(
+        self,
+        node: Node,
+        delivery: Delivery,
+        latest: Latest,
+        links: list[Link],
+        enroll: Callable[[str, str, bytes | None], Awaitable[Enrolment]],
+    ) -> None:
+        self._node = node
+        self._delivery = delivery
+        self._latest = latest
+        self._links = links
+        self._enroll = enroll
+
+    async def Status(  # noqa: N802 - the name is the service's
+        self, request: admin_pb2.StatusRequest, context: Context
+    ) -> admin_pb2.StatusResponse:
+        """Say how things stand."""
+        node, delivery = self._node, self._delivery
+        now = node.clock.now()
+
+        def ask(view: View) -> tuple[dict[str, int], int, Head | None, list[ledger.Stored]]:
+            return (
+                ledger.free(view, node.total, now),
+                view.size(),
+                newest(view),
+                ledger.leases(view),
+            )
+
+        available, size, head, leases = await node.journal.read(ask)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        root = node.root.identity
+        started = delivery.started
+        response = admin_pb2.StatusResponse(
+            agent_version=version(),
+            node_id=node.node_id,
+            root_of_trust=(
+                common_pb2.ASSURANCE_CLASS_UNSPECIFIED
+                if root.ak_public
+                else common_pb2.ASSURANCE_CLASS_SOFTWARE
+            ),
+            tpm=root.description,
+            boot_id=now.boot_id,
+            uptime=_duration(now.boottime_ns - started.boottime_ns if started else 0),
+            inventory_generation=node.inventory_generation,
+            inventory_digest=node.inventory_digest,
+            capacity=_units(node.total),
+            available=_units(available),
+            log_id=node.log_id,
+            log_size=size,
+            energy_millijoules=delivery.state.host_energy_mj,
+            heat_millijoules=delivery.state.host_heat_mj,
+            resident_kibibytes_peak=peak_rss_kib(),
+            cpu_milliseconds=int((usage.ru_utime + usage.ru_stime) * 1000),
+            exchanges=[await self._exchange(link, leases) for link in self._links],
+            leases=[self._lease(stored) for stored in leases],
+            sensors=self._sensors(now.boottime_ns),
+            next_steps=self._next_steps(),
+        )
+        if head is not None:
+            response.checkpoint.CopyFrom(
+                admin_pb2.Checkpoint(
+                    sequence=head.sequence, size=head.size, time=_timestamp(head.wall_ns)
+                )
+            )
+        return response
+
+    async def _exchange(self, link: Link, leases: list[ledger.Stored]) -> admin_pb2.ExchangeStatus:
+        row = link.row
+
+        def ask(view: View) -> tuple[int, int, int]:
+            counted = view.one(
+                "SELECT (SELECT count(*) FROM offers JOIN outbox USING (exchange, idx)"
+                " WHERE exchange = ?1 AND outbox.sequence <= delivered_through),"
+                " outbox_last - delivered_through,"
+                " (SELECT count(*) FROM nacks WHERE exchange = ?1) FROM exchanges WHERE id = ?1",
+                row,
+            )
+            return (counted[0], counted[1], counted[2]) if counted else (0, 0, 0)
+
+        offers, undelivered, nacks = await self._node.journal.read(ask)
+        own = [item for item in leases if item.exchange == row]
+        enrolment, standing = link.enrolment, link.standing
+        return admin_pb2.ExchangeStatus(
+            exchange_id=enrolment.exchange_id,
+            display_name=enrolment.display_name,
+            endpoint=enrolment.session_endpoint,
+            connected=standing.connected,
+            last_error=standing.last_error,
+            assurance=common_pb2.AssuranceClass.Name(enrolment.assurance),
+            offers_delivered=offers,
+            receipts_issued=sum(item.lease.receipt_sequence for item in own),
+            receipts_acked=sum(item.acked_through for item in own),
+            receipts_rejected=nacks,
+            challenges_answered=standing.challenges_answered,
+            undelivered=undelivered,
+            first_offer_time=_timestamp(standing.first_offer_ns),
+            certificate_expire_time=_timestamp(enrolment.expire_ns),
+        )
+
+    def _lease(self, stored: ledger.Stored) -> admin_pb2.LeaseStatus:
+        lease = stored.lease
+        running = self._delivery.running.get(key_of(stored))
+        meter = self._delivery.state.leases.get(key_of(stored))
+        status = admin_pb2.LeaseStatus(
+            exchange_id=lease.key.exchange_id,
+            lease_id=lease.key.lease_id,
+            state=lease.state.name,
+            units=_units(dict(lease.units)),
+            receipt_sequence=lease.receipt_sequence,
+        )
+        if running is not None:
+            status.cgroup = str(running.cgroup.directory)
+            status.limits_in_force = running.limits_in_force
+        if meter is not None:
+            now = receipts.close(
+                lease, meter, stored.closed_ns, "", "", receipts.Sources(), final=False
+            )
+            status.used_cpu_milliseconds = meter.used_cpu_us // 1000
+            status.energy_millijoules = meter.energy_mj or 0
+            status.heat_millijoules = meter.heat_mj or 0
+            status.amount_due_msat = now.gross_msat
+        return status
+
+    def _sensors(self, now_ns: int) -> list[admin_pb2.SensorStatus]:
+        shown = []
+        for sensor, reading in sorted(self._latest.readings.items()):
+            value, unit = _value(reading)
+            shown.append(
+                admin_pb2.SensorStatus(
+                    sensor=str(sensor),
+                    value=value,
+                    unit=unit,
+                    age=_duration(max(0, now_ns - reading.at.boottime_ns)),
+                )
+            )
+        for probe, fault in sorted(self._latest.faults.items()):
+            shown.append(
+                admin_pb2.SensorStatus(sensor=probe, fault=f"{fault.kind}: {fault.detail}")
+            )
+        return shown
+
+    def _next_steps(self) -> list[str]:
+        steps = []
+        if not self._links:
+            steps.append(
+                "enrol with an exchange: hearth enroll HOST:PORT --token TOKEN [--ca FILE]"
+            )
+        for link in self._links:
+            if not link.standing.connected and link.standing.last_error:
+                name = link.enrolment.display_name or link.enrolment.exchange_id[:16]
+                steps.append(f"{name}: {link.standing.last_error}")
+        return steps
+
+    async def Enroll(  # noqa: N802 - the name is the service's
+        self, request: admin_pb2.EnrollRequest, context: EnrollContext
+    ) -> admin_pb2.EnrollResponse:
+        """Enrol and start the session."""
+        try:
+            done = await self._enroll(request.endpoint, request.token, request.ca_pem or None)
+        except (ExchangeRefused, HearthError, AttestError) as error:
+            code = (
+                grpc.StatusCode.UNAVAILABLE
+                if error.retryable
+                else grpc.StatusCode.PERMISSION_DENIED
+            )
+            await context.abort(code, f"{error.exit_code}:{error}")
+        return admin_pb2.EnrollResponse(
+            exchange_id=done.exchange_id,
+            display_name=done.display_name,
+            node_id=self._node.node_id,
+            assurance=common_pb2.AssuranceClass.Name(done.assurance),
+        )
+
+
+def _value(reading: Reading) -> tuple[int, str]:
+    if isinstance(reading.value, Counter):
+        return reading.value.total, reading.value.unit.value
+    if isinstance(reading.value, Gauge):
+        return reading.value.value, reading.value.unit.value
+    return 0, reading.value.value
+
+
+def clear(socket: Path) -> None:
+    """Make way for the socket; one that a killed daemon left is stale, as the lock says."""
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        socket.unlink()
+
+
+async def serve(admin: Admin, socket: Path) -> grpc.aio.Server:
+    """Listen on the socket, for the owner and the group of this process."""
+    clear(socket)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_AdminServiceServicer_to_server(admin, server)
+    before = os.umask(0o177 & ~SOCKET_MODE | 0o007)
+    try:
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
+    finally:
+        os.umask(before)
+    return server

@@ -1,0 +1,71 @@
+"""The `hearth` command. Exit codes are in `agent.errors`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from agent.cli import (
+    attest,
+    config,
+    demo,
+    enroll,
+    exchanges,
+    inventory,
+    receipts,
+    run,
+    status,
+    verify,
+)
+from agent.errors import HearthError
+from attest.errors import AttestError
+from probes.probe import ProbeError
+
+app = typer.Typer(
+    name="hearth",
+    help="Node agent of a guild of small, heat-reusing datacentres.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("enroll")(enroll.enroll)
+app.command("exchanges")(exchanges.exchanges)
+app.command("inventory")(inventory.inventory)
+app.command("verify")(verify.verify)
+app.command("demo")(demo.demo)
+app.add_typer(receipts.app, name="receipts")
+app.add_typer(attest.app, name="attest")
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agent.version import version
+
+        typer.echo(f"hearth {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def hearth(
+    show_version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say which version this is."
+    ),
+) -> None:
+    """Node agent of a guild of small, heat-reusing datacentres."""
+
+
+def main() -> None:
+    """Run one command; an error is one line that names the thing and the remedy."""
+    try:
+        app()
+    except (HearthError, AttestError, ProbeError) as error:
+        sys.stderr.write(f"hearth: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

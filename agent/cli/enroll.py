@@ -1,0 +1,89 @@
+"""`hearth enroll`: introduce this host to an exchange."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import DEFAULT_PATH, ConfigFile
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+ENROL_DEADLINE_S = 120.0
+
+
+def enroll(
+    url: Annotated[str, typer.Argument(help="Enrolment address: HOST:PORT or https://HOST:PORT.")],
+    token: Annotated[
+        str, typer.Option(help="Join token of the exchange.", envvar="HEARTH_JOIN_TOKEN")
+    ],
+    ca: Annotated[
+        Path | None, typer.Option(help="PEM roots of the enrolment address; default: the system's.")
+    ] = None,
+    config: ConfigFile = DEFAULT_PATH,
+) -> None:
+    """Enrol with an exchange through this host's TPM.
+
+    A running daemon does it and starts the session at once; without one it is done here, for the
+    daemon's next start.
+    """
+    from agent.config import load
+    from agent.errors import ConfigError
+
+    try:
+        pem = ca.read_bytes() if ca else b""
+    except OSError as error:
+        raise ConfigError(f"{ca}: {error.strerror}; give the exchange's CA file") from None
+    settings = load(config)
+    if Path(settings.admin_socket).exists():
+        name, exchange_id, assurance = _by_daemon(settings, url, token, pem)
+    else:
+        name, exchange_id, assurance = _by_hand(settings, url, token, pem)
+    typer.echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
+
+
+def _by_daemon(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, str, str]:
+    from hearth.admin.v1 import admin_pb2
+    from hearth.v1 import common_pb2
+
+    from agent.cli.socket import ask
+
+    request = admin_pb2.EnrollRequest(endpoint=url, token=token, ca_pem=pem)
+    answer = ask(
+        Path(settings.admin_socket), lambda stub: stub.Enroll(request, timeout=ENROL_DEADLINE_S)
+    )
+    return (
+        answer.display_name,
+        answer.exchange_id,
+        common_pb2.AssuranceClass.Name(answer.assurance),
+    )
+
+
+def _by_hand(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, str, str]:
+    import asyncio
+
+    from hearth.v1 import common_pb2
+
+    from agent import log
+    from agent.exchange.enroll import enroll
+    from agent.node import Node
+    from probes.host import Host
+
+    log.configure("warning", json=False)
+
+    async def work() -> tuple[str, str, str]:
+        node = await Node.open(settings, Host())
+        try:
+            done = await enroll(node, url, token, pem or None)
+        finally:
+            node.close()
+        return (
+            done.display_name,
+            done.exchange_id,
+            common_pb2.AssuranceClass.Name(done.assurance),
+        )
+
+    return asyncio.run(work())

@@ -1,0 +1,92 @@
+"""`hearth receipts`: what was signed, read from the journal; with and without a daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+
+if TYPE_CHECKING:
+    from agent.journal.store import View
+
+app = typer.Typer(no_args_is_help=True, help="Receipts of this host.")
+
+Lease = Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")]
+Sequence = Annotated[int, typer.Argument(help="Sequence; 0: the newest under a checkpoint.")]
+
+
+@app.callback()
+def receipts() -> None:
+    """Receipts of this host."""
+
+
+def _view(config: Path) -> View:
+    from agent.config import load
+    from agent.journal.store import View, connect
+
+    return View(connect(Path(load(config).state_dir) / "journal.sqlite", readonly=True))
+
+
+@app.command("list")
+def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
+    """List every lease with its receipts."""
+    from agent.journal import ledger
+
+    rows = [
+        {
+            "exchange_id": item.lease.key.exchange_id,
+            "lease_id": item.lease.key.lease_id,
+            "state": item.lease.state.name,
+            "units": dict(item.lease.units),
+            "receipts": item.lease.receipt_sequence,
+            "acknowledged": item.acked_through,
+            "acknowledged_msat": item.acked_msat,
+        }
+        for item in ledger.leases(_view(config))
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo("no leases yet")
+    for row in rows:
+        typer.echo(
+            f"{row['lease_id']}  {row['state']:10}  {row['receipts']:5} issued"
+            f"  {row['acknowledged']:5} acknowledged  {row['acknowledged_msat']:>12} msat"
+        )
+
+
+@app.command()
+def show(lease: Lease, sequence: Sequence = 0, config: ConfigFile = DEFAULT_PATH) -> None:
+    """Print one receipt as JSON."""
+    from agent.journal.proofs import find_receipt
+    from agent.wire.readable import receipt_json
+    from attest.formats import decode_envelope
+
+    view = _view(config)
+    index = find_receipt(view, lease, sequence)
+    typer.echo(receipt_json(decode_envelope(view.envelope(index)).payload))
+
+
+@app.command("export-proof")
+def export_proof(
+    lease: Lease,
+    sequence: Sequence = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the file.")] = Path(
+        "receipt-proof.json"
+    ),
+    config: ConfigFile = DEFAULT_PATH,
+) -> None:
+    """Write one receipt with all that proves it; check it with `hearth verify`."""
+    from agent.exchange.enrolment import known
+    from agent.journal.proofs import export, find_receipt
+
+    view = _view(config)
+    index = find_receipt(view, lease, sequence)
+    chains = [item.ak_chain for _, item in known(view)]
+    out.write_bytes(export(view, index, chains))
+    typer.echo(str(out))

@@ -1,0 +1,21 @@
+"""`hearth run`: hand over to the daemon's own process image."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from agent.cli.options import DEFAULT_PATH, ConfigFile
+
+
+def run(config: ConfigFile = DEFAULT_PATH) -> None:
+    """Run the daemon until it is told to stop.
+
+    The process becomes `python -m agent.daemon`: what this command line loaded is not in it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Two arenas are enough for a process that mostly sleeps; more keep memory that was once used.
+    environment = {"MALLOC_ARENA_MAX": "2", "TSS2_LOG": "all+none", **os.environ}
+    command = [sys.executable, "-m", "agent.daemon", str(config)]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted

@@ -1,0 +1,211 @@
+"""One TOML file plus conf.d/*.toml, decoded strictly into frozen types.
+
+An unknown key, a wrong type or a value out of bounds is a `ConfigError` that names file, key and
+what would be accepted. Durations are integers with the unit in the key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/hearth/hearth.toml")
+
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Ppm = Annotated[int, Meta(ge=0, le=1_000_000)]
+Permille = Annotated[int, Meta(ge=0, le=1000)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """No unknown keys, no change after loading."""
+
+
+class Tpm(Strict, frozen=True):
+    """Where the root of trust is."""
+
+    # "auto": /dev/tpmrm0 where it is, else a key file; "none": a key file; else a TCTI string.
+    tcti: str = "auto"
+
+
+class Site(Strict, frozen=True):
+    """Where the host stands, as coarse as the operator wants to say."""
+
+    id: Name = "site"
+    country_code: Annotated[str, Meta(pattern=r"^([A-Z]{2})?$")] = ""
+    subdivision_code: Annotated[str, Meta(pattern=r"^([A-Z]{2}-[A-Z0-9]{1,3})?$")] = ""
+    heat_sink: Annotated[
+        str,
+        Meta(
+            pattern="^(none|space-heating|domestic-hot-water|district-heating|pool|greenhouse|industrial)$"
+        ),
+    ] = "none"
+    # This host's signed share of the site's energy and heat meters.
+    share_ppm: Ppm = 1_000_000
+
+
+class Reserve(Strict, frozen=True):
+    """What is never sold: the operator's own and the host's needs."""
+
+    vcpu: Count = 0
+    memory_mb: Count = 512
+    pgpu: Count = 0
+
+
+class Price(Strict, frozen=True):
+    """`msat` / `per` millisatoshi per unit."""
+
+    unit: Annotated[
+        str, Meta(pattern="^(delivered-lease-second|delivered-unit-second|joule|egress-byte)$")
+    ]
+    msat: Count
+    per: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)] = 1
+    resource_class: Annotated[str, Meta(pattern=r"^([A-Z][A-Z0-9_]*)?$")] = ""
+
+
+class Offer(Strict, frozen=True):
+    """How capacity is offered."""
+
+    lifetime_seconds: Annotated[int, Meta(ge=10, le=900)] = 600
+    available_days: Annotated[int, Meta(ge=1, le=365)] = 30
+    availability_ppm: Ppm = 990_000
+    window_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    receipt_seconds: Annotated[int, Meta(ge=1, le=3600)] = 900
+    credit_limit_msat: Count = 10_000_000
+    prices: tuple[Price, ...] = (
+        Price(unit="delivered-unit-second", resource_class="VCPU", msat=15),
+        Price(unit="delivered-unit-second", resource_class="MEMORY_MB", msat=1, per=250),
+    )
+
+
+class Lease(Strict, frozen=True):
+    """How leases are put on the host."""
+
+    # "auto": systemd slices where systemd is PID 1, else a directory of the unified hierarchy.
+    cgroup_root: str = "auto"
+
+
+class Log(Strict, frozen=True):
+    """The transparency log."""
+
+    checkpoint_seconds: Seconds = 60
+
+
+class Energy(Strict, frozen=True):
+    """How the host's energy is divided among leases."""
+
+    # Power of the idle host. Known: idle energy by reserved share, the rest by CPU time. Not known:
+    # all of it by reserved share.
+    idle_milliwatts: Count | None = None
+
+
+class ModbusMeter(Strict, frozen=True):
+    """One meter on Modbus TCP; `map` names a row of the register maps."""
+
+    name: Name
+    host: str
+    map: str
+    port: Port = 502
+    unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    interval_seconds: Seconds = 5
+    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|bmc|rapl-nvml|model|declared)$")] = (
+        "billing-meter"
+    )
+
+
+class MbusMeter(Strict, frozen=True):
+    """One meter on an M-Bus TCP gateway."""
+
+    name: Name
+    host: str
+    port: Port = 10001
+    address: Annotated[int, Meta(ge=0, le=250)] = 1
+    interval_seconds: Seconds = 60
+    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|bmc|rapl-nvml|model|declared)$")] = (
+        "billing-meter"
+    )
+
+
+class Sensors(Strict, frozen=True):
+    """The site's meters. A driver is loaded only when it is named here."""
+
+    modbus: tuple[ModbusMeter, ...] = ()
+    mbus: tuple[MbusMeter, ...] = ()
+
+
+class Logging(Strict, frozen=True):
+    """What the daemon prints."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    json: bool = True
+
+
+class Config(Strict, frozen=True):
+    """All of it. Every key has a default: an empty file is a valid configuration."""
+
+    state_dir: str = "/var/lib/hearth"
+    admin_socket: str = "/run/hearth/admin.sock"
+    tpm: Tpm = Tpm()
+    site: Site = Site()
+    reserve: Reserve = Reserve()
+    offer: Offer = Offer()
+    lease: Lease = Lease()
+    log: Log = Log()
+    energy: Energy = Energy()
+    sensors: Sensors = Sensors()
+    logging: Logging = Logging()
+
+
+def _merge(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key; anything else in a later file replaces the earlier value."""
+    merged = dict(base)
+    for key, value in extra.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both and isinstance(old, dict) else value
+    return merged
+
+
+def _decode(raw: dict[str, Any], origin: Path) -> Config:
+    try:
+        config = msgspec.convert(raw, Config, strict=True)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        key = where.strip("`").removeprefix("$.") or "top level"
+        raise ConfigError(f"{origin}: {key}: {what}") from None
+    names = [meter.name for meter in config.sensors.modbus]
+    names += [meter.name for meter in config.sensors.mbus]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{origin}: sensors: the name {name!r} is used twice; make it unique")
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read `path` and the conf.d folder beside it, in name order.
+
+    :raises ConfigError: naming the file, the key and what would be accepted.
+    """
+    raw: dict[str, Any] = {}
+    if not path.exists() and path != DEFAULT_PATH:
+        raise ConfigError(f"{path}: no such file; give --config FILE or create it")
+    parts = [path] if path.exists() else []
+    parts += sorted((path.parent / "conf.d").glob("*.toml"))
+    for part in parts:
+        try:
+            own = tomllib.loads(part.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{part}: not TOML: {error}") from None
+        except OSError as error:
+            raise ConfigError(f"{part}: {error.strerror}; make it readable for this user") from None
+        _decode(own, part)  # names the very file that is wrong
+        raw = _merge(raw, own)
+    return _decode(raw, path)

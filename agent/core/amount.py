@@ -1,0 +1,102 @@
+"""What a lease owes, from cumulative quantities. Published: both sides compute it. Pure.
+
+Quantities are cumulative since the lease's start, in the smallest unit (unit-milliseconds,
+millijoules, bytes); each price is floored once, on that cumulative quantity, so that no amount
+depends on how often receipts were cut. Golden vectors: proto/vectors/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+MAX_U64 = (1 << 64) - 1
+
+
+class PriceUnit(IntEnum):
+    """hearth.v1.PriceUnit. Nothing is priced by mere reservation."""
+
+    DELIVERED_LEASE_SECOND = 1
+    DELIVERED_UNIT_SECOND = 2
+    JOULE = 3
+    EGRESS_BYTE = 4
+
+
+_PER_THOUSAND = {PriceUnit.DELIVERED_LEASE_SECOND, PriceUnit.DELIVERED_UNIT_SECOND, PriceUnit.JOULE}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """An exact rational: `numerator` / `denominator` msat per unit."""
+
+    numerator: int
+    denominator: int
+    unit: PriceUnit
+    resource_class: str = ""  # for DELIVERED_UNIT_SECOND only
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.numerator <= MAX_U64 or not 0 < self.denominator <= MAX_U64:
+            raise ValueError(f"price {self.numerator}/{self.denominator} msat: out of range")
+        if (self.unit is PriceUnit.DELIVERED_UNIT_SECOND) != bool(self.resource_class):
+            raise ValueError(f"price per {self.unit.name}: resource class {self.resource_class!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a lease got since its start."""
+
+    units: Mapping[str, int]  # contract units per resource class
+    unit_milliseconds: Mapping[str, int]  # delivered, per resource class
+    energy_millijoules: int = 0
+    egress_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One price applied to one cumulative quantity."""
+
+    price_index: int
+    quantity: int
+    msat: int
+
+
+def quantity(price: Price, delivered: Delivered) -> int:
+    """Return what `price` is applied to, in lease-ms, unit-ms, mJ or bytes.
+
+    A lease-second counts only while every class of the lease is delivered: the least delivered
+    class decides.
+    """
+    match price.unit:
+        case PriceUnit.DELIVERED_UNIT_SECOND:
+            return delivered.unit_milliseconds.get(price.resource_class, 0)
+        case PriceUnit.DELIVERED_LEASE_SECOND:
+            return min(
+                (
+                    delivered.unit_milliseconds.get(name, 0) // units
+                    for name, units in delivered.units.items()
+                    if units
+                ),
+                default=0,
+            )
+        case PriceUnit.JOULE:
+            return delivered.energy_millijoules
+        case PriceUnit.EGRESS_BYTE:
+            return delivered.egress_bytes
+
+
+def msat(price: Price, amount: int) -> int:
+    """Return floor(amount x price) in msat, for a quantity as `quantity` returns it."""
+    scale = 1000 if price.unit in _PER_THOUSAND else 1
+    return amount * price.numerator // (price.denominator * scale)
+
+
+def lines(prices: Sequence[Price], delivered: Delivered) -> tuple[Line, ...]:
+    """Return one line per price, in the order of the lease's prices."""
+    amounts = [(index, quantity(price, delivered)) for index, price in enumerate(prices)]
+    return tuple(Line(index, amount, msat(prices[index], amount)) for index, amount in amounts)
+
+
+def gross(parts: Sequence[Line]) -> int:
+    """Return the sum of all lines in msat."""
+    return sum(line.msat for line in parts)

@@ -1,0 +1,243 @@
+"""Readings -> usage -> totals of each lease. Pure.
+
+Times are nanoseconds of CLOCK_BOOTTIME within one boot id. A first reading bills nothing; a counter
+that fell is a reset; what was not seen is missing and not delivered, unless the same boot, the same
+cgroup and its own cumulative counter show that the lease went on meanwhile.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from probes.reading import Counter, Instant
+
+SECOND_NS = 1_000_000_000
+NOMINAL_NS = SECOND_NS  # distance of two samples
+GAP_NS = 3 * NOMINAL_NS  # a longer one is a gap
+STEP_NS = 2 * SECOND_NS  # wall time that moved more than this against BOOTTIME was set
+SUSPEND_NS = 100_000_000  # less is the distance of two clock reads and a slewed clock
+
+
+class Quality(IntEnum):
+    """hearth.v1.Quality, best first: an interval has the worst of its samples."""
+
+    MEASURED = 1
+    PARTIAL = 2
+    ESTIMATED = 3
+    MISSING = 4
+
+
+class EventKind(IntEnum):
+    """hearth.v1.ClockEventKind."""
+
+    STEP = 1
+    SUSPEND = 2
+    REBOOT = 3
+    OUTAGE = 4
+    UNSYNCHRONIZED = 5
+    AGENT_DOWN = 6
+
+
+class State(msgspec.Struct, frozen=True):
+    """A value that is kept in the journal between two runs."""
+
+
+class ClockEvent(State, frozen=True):
+    """What happened to time; `at_ns` counts from the lease's start."""
+
+    kind: EventKind
+    at_ns: int
+    magnitude_ns: int
+
+
+class LeaseSample(State, frozen=True):
+    """One lease's cgroup at one instant; None where the kernel has no such file."""
+
+    cgroup_id: int  # inode of the directory
+    usage_us: int
+    memory_bytes: int | None
+    throttled_us: int | None
+    stalled_us: int | None
+    frozen: bool
+    limits_in_force: bool
+
+
+class LeaseMeter(State, frozen=True):
+    """Totals of one lease since its start, and the reading they rest on."""
+
+    at: Instant
+    cgroup_id: int = 0  # 0: no reading yet that a difference could rest on
+    usage_us: int = 0
+    throttled_us: int | None = None
+    stalled_us: int | None = None
+    counter_epoch: int = 0  # rises whenever the counters start anew
+    reserved_ns: int = 0
+    delivered_ns: int = 0
+    missing_ns: int = 0
+    used_cpu_us: int = 0
+    used_byte_ns: int | None = None  # memory: integral of bytes over time
+    throttled_total_us: int | None = None
+    stalled_total_us: int | None = None
+    energy_mj: int | None = None
+    energy_missing_ns: int = 0
+    heat_mj: int | None = None
+    heat_reverse_mj: int | None = None
+    quality: Quality = Quality.MEASURED  # of the interval that is open
+    events: tuple[ClockEvent, ...] = ()  # of the interval that is open
+
+
+def open_meter(at: Instant, late_ns: int = 0) -> LeaseMeter:
+    """Start metering, `late_ns` after the lease's start: that much is reserved, not delivered."""
+    late = max(0, late_ns)
+    return LeaseMeter(at=at, reserved_ns=late, missing_ns=late)
+
+
+def advance(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, threads: int) -> LeaseMeter:
+    """Take one sample (None: the cgroup could not be read) into the totals.
+
+    `threads` bounds what counters may claim: no lease uses more CPU time than the host has.
+    """
+    if at.boot_id != meter.at.boot_id:
+        return _reboot(meter, sample, at)
+    elapsed = at.boottime_ns - meter.at.boottime_ns
+    awake = at.monotonic_ns - meter.at.monotonic_ns
+    if elapsed <= 0:
+        return meter
+    events = meter.events + _time_events(meter, at, elapsed, awake)
+    if sample is None:
+        return msgspec.structs.replace(
+            meter,
+            at=at,
+            reserved_ns=meter.reserved_ns + elapsed,
+            missing_ns=meter.missing_ns + elapsed,
+            quality=Quality.MISSING,
+            events=events,
+        )
+    used = sample.usage_us - meter.usage_us
+    if (
+        sample.cgroup_id != meter.cgroup_id
+        or used < 0
+        or used * 1000 > (awake + NOMINAL_NS) * threads * 2
+    ):
+        first = meter.cgroup_id == 0
+        return _rebase(
+            msgspec.structs.replace(
+                meter,
+                reserved_ns=meter.reserved_ns + elapsed,
+                missing_ns=meter.missing_ns + elapsed,
+                quality=meter.quality if first else max(meter.quality, Quality.PARTIAL),
+                events=events,
+            ),
+            sample,
+            at,
+        )
+    gap = elapsed > GAP_NS
+    if gap:
+        events = (*events, ClockEvent(EventKind.AGENT_DOWN, meter.reserved_ns, elapsed))
+    delivered = awake if sample.limits_in_force and not sample.frozen else 0
+    memory = meter.used_byte_ns
+    if sample.memory_bytes is not None and not gap:
+        memory = (memory or 0) + sample.memory_bytes * elapsed
+    return LeaseMeter(
+        at=at,
+        cgroup_id=sample.cgroup_id,
+        usage_us=sample.usage_us,
+        throttled_us=sample.throttled_us,
+        stalled_us=sample.stalled_us,
+        counter_epoch=meter.counter_epoch,
+        reserved_ns=meter.reserved_ns + elapsed,
+        delivered_ns=meter.delivered_ns + delivered,
+        missing_ns=meter.missing_ns,
+        used_cpu_us=meter.used_cpu_us + used,
+        used_byte_ns=memory,
+        throttled_total_us=_grown(
+            meter.throttled_total_us, meter.throttled_us, sample.throttled_us
+        ),
+        stalled_total_us=_grown(meter.stalled_total_us, meter.stalled_us, sample.stalled_us),
+        energy_mj=meter.energy_mj,
+        energy_missing_ns=meter.energy_missing_ns,
+        heat_mj=meter.heat_mj,
+        heat_reverse_mj=meter.heat_reverse_mj,
+        quality=max(meter.quality, Quality.PARTIAL) if gap else meter.quality,
+        events=events,
+    )
+
+
+def close_interval(meter: LeaseMeter) -> LeaseMeter:
+    """Begin a new receipt interval: quality and events are its own, totals go on."""
+    return msgspec.structs.replace(meter, quality=Quality.MEASURED, events=())
+
+
+def _grown(total: int | None, before: int | None, now: int | None) -> int | None:
+    """Add what an informational counter grew by; None stays None until the kernel counts."""
+    if now is None:
+        return total
+    return (total or 0) + (max(0, now - before) if before is not None else 0)
+
+
+def _rebase(meter: LeaseMeter, sample: LeaseSample, at: Instant) -> LeaseMeter:
+    """Rest the next difference on this sample; nothing is billed for what lies before."""
+    return msgspec.structs.replace(
+        meter,
+        at=at,
+        cgroup_id=sample.cgroup_id,
+        usage_us=sample.usage_us,
+        throttled_us=sample.throttled_us,
+        stalled_us=sample.stalled_us,
+        counter_epoch=meter.counter_epoch + 1,
+    )
+
+
+def _reboot(meter: LeaseMeter, sample: LeaseSample | None, at: Instant) -> LeaseMeter:
+    """Across boots only wall time tells how long the power was off: reserved, never delivered."""
+    outage = max(0, at.wall_ns - meter.at.wall_ns)
+    events = (
+        *meter.events,
+        ClockEvent(EventKind.REBOOT, meter.reserved_ns, 0),
+        ClockEvent(EventKind.OUTAGE, meter.reserved_ns, outage),
+    )
+    after = msgspec.structs.replace(
+        meter,
+        at=at,
+        cgroup_id=0,
+        reserved_ns=meter.reserved_ns + outage,
+        missing_ns=meter.missing_ns + outage,
+        quality=Quality.MISSING,
+        events=events,
+    )
+    return after if sample is None else _rebase(after, sample, at)
+
+
+def _time_events(
+    meter: LeaseMeter, at: Instant, elapsed: int, awake: int
+) -> tuple[ClockEvent, ...]:
+    suspended = elapsed - awake
+    step = (at.wall_ns - meter.at.wall_ns) - elapsed
+    if suspended <= SUSPEND_NS and abs(step) <= STEP_NS:
+        return ()
+    where = meter.reserved_ns
+    found = []
+    if suspended > SUSPEND_NS:
+        found.append(ClockEvent(EventKind.SUSPEND, where, suspended))
+    if abs(step) > STEP_NS:
+        found.append(ClockEvent(EventKind.STEP, where, step))
+    return tuple(found)
+
+
+def delta(before: Counter, now: Counter, elapsed_ns: int, most_per_second: int) -> int | None:
+    """Return how much a counter grew, or None where that cannot be known.
+
+    A fall is a wrap only where the device declares its modulus, did not start anew, and could not
+    have wrapped twice: the interval is shorter than half a wrap at the highest rate.
+    """
+    if before.epoch != now.epoch or before.unit is not now.unit or elapsed_ns <= 0:
+        return None
+    most = most_per_second * (elapsed_ns + SECOND_NS) // SECOND_NS
+    grown = now.total - before.total
+    if grown < 0:
+        if now.modulus is None or before.modulus != now.modulus or most * 2 > now.modulus:
+            return None
+        grown += now.modulus
+    return grown if 0 <= grown <= most else None

@@ -1,0 +1,292 @@
+"""The daemon: everything is put together here, and nowhere else. One TaskGroup of named tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from agent import admin, log
+from agent.clock import SECOND
+from agent.config import Config, load
+from agent.core.energy import Sharing
+from agent.core.receipt import VCPU
+from agent.delivery import Delivery
+from agent.errors import ExchangeError, HearthError, Overloaded
+from agent.exchange import enroll as enrolling
+from agent.exchange.enrolment import Enrolment, known
+from agent.exchange.stream import Link, Session
+from agent.journal import checkpoints
+from agent.leases import missing_controllers, places
+from agent.market import LIMITS_NOT_ENFORCED, Market
+from agent.node import Node
+from agent.sampler import Batch, Latest, watch
+from agent.sensors import configured
+from agent.supervise import Backoff, every, forever, retrying
+from attest.errors import AttestError, TpmError
+from attest.keys import SoftwareKey
+from probes.host import Host
+from probes.probe import ProbeError
+
+logger = structlog.get_logger()
+
+STOP_DEADLINE_S = 10.0
+RECONCILE_NS = SECOND // 10
+
+
+@dataclass(slots=True)
+class Daemon:
+    """What runs, and how its parts wake each other."""
+
+    node: Node
+    market: Market
+    delivery: Delivery
+    latest: Latest
+    links: list[Link] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # the journal has news
+    cut_now: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: asyncio.TaskGroup | None = None
+
+    def wake(self) -> None:
+        """Let everybody look at the journal again."""
+        self.changed.set()
+        for link in self.links:
+            link.bell.set()
+
+    # --- tasks ---------------------------------------------------------------------------------
+
+    async def deliver(self) -> NoReturn:
+        """Sample every lease and cut the receipts that are due, once a second."""
+
+        async def step() -> None:
+            self.delivery.sample()
+            await self._tolerate(self.delivery.close_due)
+
+        await every(self.node.clock, SECOND, step)
+
+    async def reconcile(self) -> NoReturn:
+        """Bring leases on and offers up to date, at every change and at least once a second."""
+        while True:
+            self.changed.clear()
+            await self._tolerate(self.delivery.reconcile)
+            await self._tolerate(lambda: self.market.refresh(self.links))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self.changed.wait()
+
+    async def checkpoint(self) -> NoReturn:
+        """Cut a checkpoint at its interval, and at once when asked."""
+        interval = self.node.config.log.checkpoint_seconds
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self.cut_now.wait()
+            self.cut_now.clear()
+            await self._tolerate(self.cut)
+
+    async def cut(self) -> None:
+        """Sign the log's head if there is anything new."""
+        now = self.node.clock.now()
+        try:
+            head = await checkpoints.cut(
+                self.node.journal,
+                self.node.scribe,
+                self.node.root,
+                self.node.origin,
+                now.boot_id,
+                now.wall_ns,
+            )
+        except (TpmError, TimeoutError) as error:
+            logger.warning(
+                "checkpoint_failed", error=str(error) or "the TPM did not answer in time"
+            )
+            return
+        if head is not None:
+            logger.debug("checkpoint", sequence=head.sequence, size=head.size)
+
+    async def _tolerate(self, step: object) -> None:
+        """A full disk holds things up; it ends nothing and loses nothing."""
+        try:
+            await step()  # type: ignore[operator]
+        except Overloaded as error:
+            logger.warning("journal_overloaded", error=str(error))
+            await self.node.clock.sleep(SECOND)
+
+    def connect(self, link: Link) -> None:
+        """Keep a session with one exchange."""
+        self.links.append(link)
+        node = self.node
+
+        async def attempt(backoff: Backoff) -> None:
+            session = Session(
+                link, node.journal, self.market, node.clock, node.node_id, node.log_id
+            )
+            await session.run(backoff)
+
+        if self.tasks is not None:
+            name = f"exchange-{link.enrolment.exchange_id[:8]}"
+            work = retrying(name, node.clock, attempt, (ExchangeError, HearthError, AttestError))
+            self.tasks.create_task(forever(name, work), name=name)
+
+    async def enroll(self, endpoint: str, token: str, ca_pem: bytes | None) -> Enrolment:
+        """Enrol with one more exchange and start its session."""
+        done = await enrolling.enroll(self.node, endpoint, token, ca_pem)
+        for link in self.links:
+            if link.enrolment.exchange_id == done.exchange_id:
+                fresh = link_of(self.node, link.row, done)
+                link.enrolment, link.tls_key = fresh.enrolment, fresh.tls_key
+                link.tls_spki = fresh.tls_spki
+                return done
+        for row, enrolment in await self.node.journal.read(known):
+            if enrolment.exchange_id == done.exchange_id:
+                self.connect(link_of(self.node, row, enrolment))
+        self.wake()
+        return done
+
+
+def link_of(node: Node, row: int, enrolment: Enrolment) -> Link:
+    """One enrolment with its TLS key."""
+    pem = enrolling.tls_key_file(node, enrolment.exchange_id).read_bytes()
+    return Link(row, enrolment, pem, SoftwareKey.from_pem(pem).spki)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+        out.connect("\0" + address[1:] if address.startswith("@") else address)
+        out.sendall(state.encode())
+
+
+async def watchdog(daemon: Daemon) -> NoReturn:
+    """Feed systemd's watchdog with progress: no sample since the last time, no feed."""
+    interval = int(os.environ.get("WATCHDOG_USEC", "60000000")) * 1000 // 3
+    last = -1
+
+    async def step() -> None:
+        nonlocal last
+        progress = daemon.delivery.progress
+        if progress != last:
+            notify("WATCHDOG=1")
+        last = progress
+
+    await every(daemon.node.clock, max(interval, SECOND), step)
+
+
+async def build(config: Config, host: Host) -> Daemon:
+    """Open the node and put the parts together.
+
+    :raises HearthError, AttestError, ProbeError: naming the remedy.
+    """
+    node = await Node.open(config, host)
+    try:
+        where = places(config.lease.cgroup_root, host)
+        traits = node.inventory.traits
+        if missing_controllers(where):
+            traits = tuple(sorted((*traits, LIMITS_NOT_ENFORCED)))
+        sharing = Sharing(
+            vcpus=node.total.get(VCPU, 0) + config.reserve.vcpu,
+            site_share_ppm=config.site.share_ppm,
+            idle_milliwatts=config.energy.idle_milliwatts,
+        )
+        cut_now = asyncio.Event()
+        market = Market(node, traits)
+        delivery = Delivery(node, market, where, sharing, cut_now.set)
+        market.environment = delivery.environment
+        await delivery.restore()
+    except BaseException:
+        node.close()
+        raise
+    return Daemon(node, market, delivery, Latest(), cut_now=cut_now)
+
+
+async def run(config: Config, host: Host | None = None) -> None:
+    """Run until SIGTERM or SIGINT."""
+    host = host or Host()
+    daemon = await build(config, host)
+    node = daemon.node
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node.journal.on_commit = lambda: loop.call_soon_threadsafe(daemon.wake)
+    desk = admin.Admin(node, daemon.delivery, daemon.latest, daemon.links, daemon.enroll)
+    server = await admin.serve(desk, Path(config.admin_socket))
+
+    def take(batch: Batch) -> None:
+        daemon.delivery.take(batch)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            daemon.tasks = tasks
+            for row, enrolment in await node.journal.read(known):
+                daemon.connect(link_of(node, row, enrolment))
+            work = {
+                "deliver": daemon.deliver(),
+                "reconcile": daemon.reconcile(),
+                "checkpoint": daemon.checkpoint(),
+                "watchdog": watchdog(daemon),
+                **{
+                    f"probe-{place}-{probe.name}": watch(
+                        probe, host, node.clock, daemon.latest, take
+                    )
+                    for place, probe in enumerate(configured(config))
+                },
+            }
+            for name, task in work.items():
+                tasks.create_task(forever(name, task), name=name)
+            # What start-up left behind is never looked at again.
+            gc.collect()
+            gc.freeze()
+            notify("READY=1")
+            logger.info("ready", exchanges=len(daemon.links), admin=config.admin_socket)
+            await stop.wait()
+            notify("STOPPING=1")
+            tasks.create_task(_stop())
+    except* _Stopping:
+        pass
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                await daemon.cut()
+        await server.stop(grace=0.5)
+        node.close()
+        logger.info("stopped")
+
+
+class _Stopping(Exception):
+    """Ends the TaskGroup on purpose."""
+
+
+async def _stop() -> NoReturn:
+    raise _Stopping
+
+
+def main(path: str) -> int:
+    """Load the configuration and run; the exit code says what was wrong."""
+    try:
+        config = load(Path(path))
+        log.configure(config.logging.level, json=config.logging.json)
+        asyncio.run(run(config))
+    except (HearthError, AttestError) as error:
+        sys.stderr.write(f"hearth: {error}\n")
+        return error.exit_code
+    except ProbeError as error:
+        sys.stderr.write(f"hearth: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

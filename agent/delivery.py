@@ -1,0 +1,360 @@
+"""The life of a lease on this host: placed, sampled, billed, ended.
+
+The meter's state lives in memory between commits and is written in the transaction of every receipt
+that follows from it: after a crash metering goes on from the last receipts, on counters that the
+kernel kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from agent.core import meter as metering
+from agent.core import receipt as receipts
+from agent.core.account import MeterState, last_attribution, take_readings
+from agent.core.energy import Sharing
+from agent.core.lease import METERED, CloseReason, LeaseState
+from agent.core.ledger import hold_expired
+from agent.core.offer import Environment
+from agent.errors import CgroupError, Overloaded
+from agent.journal import ledger
+from agent.journal.store import Transaction
+from agent.leases import LeaseCgroup, Places
+from agent.market import Market, end
+from agent.node import Node
+from agent.sampler import Batch
+from probes.hostcpu import BUSY
+from probes.reading import Counter, Gauge, Instant
+
+logger = structlog.get_logger()
+
+LIMITS_EVERY = 10  # samples between two looks at the limits
+
+
+def key_of(stored: ledger.Stored) -> str:
+    """Name of a lease within the meter's state."""
+    return f"{stored.lease.key.exchange_id}/{stored.lease.key.lease_id}"
+
+
+@dataclass(slots=True)
+class _Running:
+    """A lease that is metered."""
+
+    stored: ledger.Stored
+    cgroup: LeaseCgroup
+    limits_in_force: bool
+    samples: int = 0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Everything that is delivered on this host, and what it used."""
+
+    node: Node
+    market: Market
+    places: Places
+    sharing: Sharing
+    want_checkpoint: Callable[[], None]
+    state: MeterState = field(default_factory=MeterState)
+    running: dict[str, _Running] = field(default_factory=dict)
+    busy_us: int = 0
+    started: Instant | None = None
+    supply_millicelsius: int | None = None
+    return_millicelsius: int | None = None
+    progress: int = 0  # samples taken, for the watchdog
+
+    async def restore(self) -> None:
+        """Take up what was metered before this start."""
+        self.started = self.node.clock.now()
+        row = await self.node.journal.read(
+            lambda view: view.one("SELECT state FROM meter WHERE id = 1")
+        )
+        if row is not None:
+            self.state = msgspec.msgpack.decode(row[0], type=MeterState)
+        for stored in await self.node.journal.read(lambda view: ledger.leases(view, METERED)):
+            await self._replace(stored)
+            self._attach(stored)
+
+    async def _replace(self, stored: ledger.Stored) -> None:
+        """Make a lease's cgroup again where a reboot has taken it: another one, a new count."""
+        lease = stored.lease
+        if lease.state is LeaseState.CLOSING or self.places.directory(lease.key).exists():
+            return
+        try:
+            await asyncio.to_thread(self.places.create, lease.key, lease.units)
+        except CgroupError as error:
+            logger.warning("cgroup_missing", lease=lease.key.lease_id, error=str(error))
+
+    # --- sampling ------------------------------------------------------------------------------
+
+    def _attach(self, stored: ledger.Stored) -> None:
+        cgroup = LeaseCgroup(
+            self.node.host, self.places.directory(stored.lease.key), stored.lease.units
+        )
+        self.running[key_of(stored)] = _Running(stored, cgroup, cgroup.limits_in_force())
+
+    def sample(self) -> None:
+        """Read every lease's cgroup once and take it into the meter's state."""
+        at = self.node.clock.now()
+        threads = max(1, self.sharing.vcpus)
+        meters = dict(self.state.leases)
+        for key, item in self.running.items():
+            if key in meters and item.stored.lease.state is not LeaseState.CLOSING:
+                meters[key] = self._advance(meters[key], item, at, threads)
+        self.state = msgspec.structs.replace(self.state, leases=meters)
+        self.progress += 1
+
+    def _advance(
+        self, meter: metering.LeaseMeter, item: _Running, at: Instant, threads: int
+    ) -> metering.LeaseMeter:
+        item.samples += 1
+        if item.samples % LIMITS_EVERY == 0:
+            item.limits_in_force = item.cgroup.limits_in_force()
+        reading = item.cgroup.read(limits_in_force=item.limits_in_force)
+        return metering.advance(meter, reading, at, threads)
+
+    def take(self, batch: Batch) -> None:
+        """Take a probe's readings into the meter's state."""
+        for reading in batch.readings:
+            if reading.sensor == BUSY and isinstance(reading.value, Counter):
+                self.busy_us = reading.value.total
+            elif isinstance(reading.value, Gauge):
+                if reading.sensor.quantity == "supply_temperature":
+                    self.supply_millicelsius = reading.value.value
+                elif reading.sensor.quantity == "return_temperature":
+                    self.return_millicelsius = reading.value.value
+        vcpus = {
+            key: item.stored.lease.units.get(receipts.VCPU, 0) for key, item in self.running.items()
+        }
+        self.state = take_readings(self.state, batch.readings, self.busy_us, vcpus, self.sharing)
+
+    def environment(self) -> Environment:
+        """Power and heat since this start, for the offers."""
+        state, started = self.state, self.started
+        now = self.node.clock.now()
+        window = max(1, now.boottime_ns - started.boottime_ns) if started else 1
+        measured = state.energy_class is not None and state.host_energy_ns > 0
+        heated = state.heat_class is not None and state.host_heat_ns > 0
+        return Environment(
+            window_ns=window,
+            energy_mj=state.host_energy_mj if measured else None,
+            energy_measured_ns=state.host_energy_ns,
+            energy_source=state.energy_class,
+            heat_mj=state.host_heat_mj if heated else None,
+            heat_measured_ns=state.host_heat_ns,
+            heat_source=state.heat_class,
+            supply_millicelsius=self.supply_millicelsius if heated else None,
+            return_millicelsius=self.return_millicelsius if heated else None,
+        )
+
+    # --- receipts ------------------------------------------------------------------------------
+
+    async def close_due(self) -> None:
+        """Cut a receipt for every lease whose interval is over, all in one commit."""
+        due = [
+            key
+            for key, item in self.running.items()
+            if key in self.state.leases
+            and item.stored.lease.state is not LeaseState.CLOSING
+            and self.state.leases[key].reserved_ns - item.stored.closed_ns
+            >= item.stored.lease.receipt_interval_ns
+        ]
+        if due:
+            await self._cut(due)
+
+    async def _cut(self, keys: Sequence[str]) -> None:
+        """Cut a receipt for each of these leases as their meters stand now."""
+        cut = {key: self.state.leases[key] for key in keys}
+        # What happens from here on belongs to the next interval, even before the commit.
+        kept = dict(self.state.leases)
+        kept.update({key: metering.close_interval(meter) for key, meter in cut.items()})
+        self.state = msgspec.structs.replace(self.state, leases=kept)
+        durable = msgspec.msgpack.encode(self.state)
+        sources = self._sources()
+        running = {key: self.running[key] for key in keys}
+
+        def write(change: Transaction) -> dict[str, ledger.Stored]:
+            after = {}
+            for key, item in running.items():
+                found = ledger.find(change, item.stored.exchange, item.stored.lease.key.lease_id)
+                stored = found or item.stored
+                receipt = receipts.close(
+                    stored.lease,
+                    cut[key],
+                    stored.closed_ns,
+                    self.node.node_id,
+                    self.node.log_id,
+                    sources,
+                    final=False,
+                )
+                ledger.record_receipt(
+                    change, self.node.scribe, stored, receipt, cut[key].reserved_ns
+                )
+                after[key] = (
+                    ledger.find(change, stored.exchange, stored.lease.key.lease_id) or stored
+                )
+            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+            return after
+
+        try:
+            after = await self.node.journal.write(write)
+        except Overloaded:
+            self._reopen(cut)
+            raise
+        for key, stored in after.items():
+            if key in self.running:
+                self.running[key].stored = stored
+
+    def _reopen(self, cut: dict[str, metering.LeaseMeter]) -> None:
+        """A receipt that could not be written: its interval goes on."""
+        meters = dict(self.state.leases)
+        for key, before in cut.items():
+            now = meters[key]
+            meters[key] = msgspec.structs.replace(
+                now,
+                quality=max(now.quality, before.quality),
+                events=before.events + now.events,
+            )
+        self.state = msgspec.structs.replace(self.state, leases=meters)
+
+    def _sources(self) -> receipts.Sources:
+        state = self.state
+        return receipts.Sources(
+            state.energy_class,
+            state.energy_uncertainty_permille,
+            state.heat_class,
+            state.heat_uncertainty_permille,
+        )
+
+    # --- life of a lease -----------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """Bring every lease one step on: expire holds, activate, end what ended."""
+        holding = (LeaseState.RESERVED, LeaseState.COMMITTED, *METERED)
+        for stored in await self.node.journal.read(lambda view: ledger.leases(view, holding)):
+            now = self.node.clock.now()
+            exchange_ns = self.market.now_at(stored.lease.key.exchange_id)
+            match stored.lease.state:
+                case LeaseState.RESERVED if hold_expired(stored.lease, now):
+                    await self._move(stored, LeaseState.EXPIRED, CloseReason.NONE)
+                case LeaseState.COMMITTED if exchange_ns >= stored.lease.start_ns:
+                    await self._activate(stored, exchange_ns)
+                case LeaseState.ACTIVE if exchange_ns >= stored.lease.end_ns:
+                    await self._end(stored, CloseReason.END_TIME)
+                case LeaseState.CLOSING:
+                    await self._close(stored)
+                case _:
+                    self._follow(stored)
+
+    def _follow(self, stored: ledger.Stored) -> None:
+        item = self.running.get(key_of(stored))
+        if item is not None:
+            item.stored = stored
+
+    async def _move(self, stored: ledger.Stored, state: LeaseState, reason: CloseReason) -> None:
+        at = self.market.now_at(stored.lease.key.exchange_id)
+
+        def write(change: Transaction) -> None:
+            again = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
+            if again is not None and again.lease.state is stored.lease.state:
+                ledger.move(change, self.node.scribe, again, state, reason, at)
+
+        await self.node.journal.write(write)
+        logger.info("lease_moved", lease=stored.lease.key.lease_id, state=state.name)
+
+    async def _end(self, stored: ledger.Stored, reason: CloseReason) -> None:
+        at = self.market.now_at(stored.lease.key.exchange_id)
+        await self.node.journal.write(lambda change: end(change, self.node, stored, reason, at))
+
+    async def _activate(self, stored: ledger.Stored, exchange_ns: int) -> None:
+        lease = stored.lease
+        try:
+            await asyncio.to_thread(self.places.create, lease.key, lease.units)
+        except CgroupError as error:
+            logger.warning("lease_failed", lease=lease.key.lease_id, error=str(error))
+            await self._move(stored, LeaseState.FAILED, CloseReason.OPERATOR_FAULT)
+            return
+        key = key_of(stored)
+        meter = metering.open_meter(self.node.clock.now(), exchange_ns - lease.start_ns)
+        self._attach(stored)
+        item = self.running[key]
+        meter = self._advance(meter, item, self.node.clock.now(), max(1, self.sharing.vcpus))
+        self.state = msgspec.structs.replace(self.state, leases={**self.state.leases, key: meter})
+        durable = msgspec.msgpack.encode(self.state)
+
+        def write(change: Transaction) -> ledger.Stored | None:
+            again = ledger.find(change, stored.exchange, lease.key.lease_id)
+            if again is not None and again.lease.state is LeaseState.COMMITTED:
+                at = self.market.now_at(lease.key.exchange_id)
+                ledger.move(
+                    change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at
+                )
+            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+            return ledger.find(change, stored.exchange, lease.key.lease_id)
+
+        active: ledger.Stored | None = await self.node.journal.write(write)
+        item.stored = active or stored
+        logger.info("lease_moved", lease=lease.key.lease_id, state="ACTIVE")
+
+    async def _close(self, stored: ledger.Stored) -> None:
+        """End what runs, read it for the last time, cut the final receipt."""
+        key = key_of(stored)
+        if key not in self.running:
+            self._attach(stored)
+        item = self.running[key]
+        item.stored = stored
+        try:
+            await asyncio.to_thread(self.places.empty, stored.lease.key)
+        except CgroupError as error:
+            logger.warning("lease_still_runs", lease=stored.lease.key.lease_id, error=str(error))
+            return
+        meter = self.state.leases.get(key)
+        if meter is None:
+            meter = metering.open_meter(self.node.clock.now())
+        meter = self._advance(meter, item, self.node.clock.now(), max(1, self.sharing.vcpus))
+        meter = last_attribution(self.state, meter)
+        left = {name: value for name, value in self.state.leases.items() if name != key}
+        state = msgspec.structs.replace(self.state, leases=left)
+        durable = msgspec.msgpack.encode(state)
+        sources = self._sources()
+
+        def write(change: Transaction) -> None:
+            again = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
+            if again is None or again.lease.state is not LeaseState.CLOSING:
+                return
+            final = receipts.close(
+                again.lease,
+                meter,
+                again.closed_ns,
+                self.node.node_id,
+                self.node.log_id,
+                sources,
+                final=True,
+            )
+            ledger.record_receipt(change, self.node.scribe, again, final, meter.reserved_ns)
+            done = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
+            if done is not None:
+                at = self.market.now_at(stored.lease.key.exchange_id)
+                ledger.move(
+                    change, self.node.scribe, done, LeaseState.CLOSED, stored.lease.reason, at
+                )
+            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+
+        await self.node.journal.write(write)
+        # Only the lease that ended leaves; others were sampled meanwhile.
+        self.state = msgspec.structs.replace(
+            self.state,
+            leases={name: value for name, value in self.state.leases.items() if name != key},
+        )
+        self.running.pop(key).cgroup.close()
+        try:
+            await asyncio.to_thread(self.places.remove, stored.lease.key)
+        except CgroupError as error:
+            logger.warning("cgroup_left", lease=stored.lease.key.lease_id, error=str(error))
+        self.want_checkpoint()
+        logger.info("lease_moved", lease=stored.lease.key.lease_id, state="CLOSED")

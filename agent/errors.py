@@ -1,0 +1,64 @@
+"""The agent's errors and what the command line makes of them.
+
+Exit codes: 0 done, 1 refused or found false, 2 usage or configuration, 3 consistent but no root is
+pinned (`hearth verify`), 4 the daemon does not answer, 5 the TPM, 6 an exchange, 7 the journal.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HearthError(Exception):
+    """Root of this package's errors; the text names the thing and the remedy."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(HearthError):
+    """A configuration that cannot be meant: file, key and what would be accepted."""
+
+    exit_code = 2
+
+
+class DaemonError(HearthError):
+    """The daemon does not answer on its socket, or another one holds the state directory."""
+
+    retryable = True
+    exit_code = 4
+
+
+class ExchangeError(HearthError):
+    """An exchange refused, broke the protocol or cannot be reached."""
+
+    retryable = True
+    exit_code = 6
+
+
+class ExchangeRefused(ExchangeError):
+    """The exchange said no: trying the same again will not help."""
+
+    retryable = False
+
+
+class JournalError(HearthError):
+    """The journal cannot be read or written."""
+
+    exit_code = 7
+
+
+class Overloaded(JournalError):
+    """The disk is full or too slow: stop offering, keep what is signed, try again."""
+
+    retryable = True
+
+
+class CgroupError(HearthError):
+    """A lease's cgroup cannot be made, limited or removed."""
+
+    retryable = True
+
+
+class MalformedMessage(HearthError):
+    """A message from outside that does not decode or breaks its own rules."""

@@ -1,0 +1,103 @@
+"""What waits for an exchange, from its own cursor on; a slow exchange delays only itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.lease import METERED, LeaseState
+from agent.journal import ledger
+from agent.journal.checkpoints import consistency, leaves_between, newest
+from agent.journal.store import Transaction, View
+from agent.wire.stream import BATCH_BYTES, Bundle, LeaseCursor, Waiting
+from attest import merkle
+
+UNSETTLED = (*METERED, LeaseState.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """Where one enrolment stands."""
+
+    epoch: int
+    last: int
+    delivered_through: int
+    applied_through: int
+    leases: tuple[LeaseCursor, ...]
+
+
+def begin_session(change: Transaction, exchange: int) -> Cursors:
+    """Take the next session epoch, durably, and return the cursors."""
+    change.execute("UPDATE exchanges SET epoch = epoch + 1 WHERE id = ?", exchange)
+    row = change.one(
+        "SELECT epoch, outbox_last, delivered_through, applied_through FROM exchanges WHERE id = ?",
+        exchange,
+    )
+    epoch, last, delivered, applied = row or (0, 0, 0, 0)
+    cursors = tuple(
+        LeaseCursor(item.lease.key.lease_id, item.lease.receipt_sequence, item.lease.receipt_sha256)
+        for item in ledger.leases(change, UNSETTLED)
+        if item.exchange == exchange and item.lease.receipt_sequence > item.acked_through
+    )
+    return Cursors(epoch, last, delivered, applied, cursors)
+
+
+def last(view: View, exchange: int) -> int:
+    """Highest delivery sequence of an exchange."""
+    row = view.one("SELECT outbox_last FROM exchanges WHERE id = ?", exchange)
+    return int(row[0]) if row else 0
+
+
+def pending(view: View, exchange: int, after: int, most: int) -> list[Waiting]:
+    """The next envelopes after a sequence, at most `most` and together at most one batch."""
+    rows = view.all(
+        "SELECT o.sequence, coalesce(o.envelope, e.envelope), o.idx FROM outbox o"
+        " LEFT JOIN entries e ON e.idx = o.idx"
+        " WHERE o.exchange = ? AND o.sequence > ? ORDER BY o.sequence LIMIT ?",
+        exchange,
+        after,
+        most,
+    )
+    found: list[Waiting] = []
+    size = 0
+    for sequence, envelope, index in rows:
+        size += len(envelope) + 16
+        if found and size > BATCH_BYTES:
+            break
+        found.append(Waiting(int(sequence), bytes(envelope), index))
+    return found
+
+
+def delivered(change: Transaction, exchange: int, through: int) -> None:
+    """Move the exchange's cursor."""
+    change.execute(
+        "UPDATE exchanges SET delivered_through = max(delivered_through, ?) WHERE id = ?",
+        through,
+        exchange,
+    )
+
+
+def bundle(view: View, exchange: int, witnessed: int, sent: int) -> Bundle | None:
+    """What moves an exchange from the size it witnessed to the newest head; None: nothing would.
+
+    Also None while leaves of this exchange under that head are not sent yet: they go first.
+    """
+    head = newest(view)
+    if head is None or head.size <= witnessed:
+        return None
+    ahead = view.one(
+        "SELECT 1 FROM outbox WHERE exchange = ? AND sequence > ? AND idx < ? LIMIT 1",
+        exchange,
+        sent,
+        head.size,
+    )
+    if ahead is not None:
+        return None
+    indices = leaves_between(view, exchange, witnessed, head.size)
+    return Bundle(
+        note=head.note,
+        old_size=witnessed,
+        size=head.size,
+        consistency=consistency(view, witnessed, head.size),
+        indices=indices,
+        inclusion=merkle.multiproof(indices, head.size, view.node),
+    )

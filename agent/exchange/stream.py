@@ -1,0 +1,418 @@
+"""One long-lived session with one exchange: Hello to GoAway, then again.
+
+Whatever is durable is sent from cursors, so a session may end anywhere. One sender writes the
+stream; answers that are not journaled (heartbeats, challenges, cursors) go before envelopes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import textwrap
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+from hearth.v1 import session_pb2
+from hearth.v1.session_pb2_grpc import ExchangeServiceStub
+
+from agent.clock import SECOND, Clock
+from agent.core.session import Incoming, Outgoing, ProtocolBroken
+from agent.errors import ExchangeError, MalformedMessage
+from agent.exchange import outbox
+from agent.exchange.enrolment import Enrolment
+from agent.journal.checkpoints import newest
+from agent.journal.store import Journal, Transaction
+from agent.supervise import Backoff
+from agent.version import version
+from agent.wire import stream as wire
+from agent.wire.requests import Challenge, decode
+from attest.envelope import Envelope, message_name, verify_only
+from attest.errors import AttestError, TpmError
+
+logger = structlog.get_logger()
+
+CONNECT_DEADLINE_S = 20.0
+WRITE_DEADLINE_S = 60.0
+MOST_BATCH = 1000
+MOST_URGENT = 64
+MIN_HEARTBEAT_NS = SECOND
+MAX_HEARTBEAT_NS = 300 * SECOND
+CHANNEL_OPTIONS = (
+    # Application heartbeats tell a dead peer; faster pings are answered with too_many_pings.
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.enable_retries", 0),
+)
+
+
+class Desk(Protocol):
+    """Whoever acts on what an exchange asks."""
+
+    def accept(
+        self, change: Transaction, exchange: int, exchange_id: str, name: str, envelope: Envelope
+    ) -> None:
+        """Act on one verified statement inside the transaction that moves the cursor.
+
+        :raises MalformedMessage: when it does not decode; the cursor moves all the same.
+        """
+        ...
+
+    def exchange_time(self, exchange_id: str, server_ns: int) -> None:
+        """Take the exchange's clock as it was a moment ago."""
+        ...
+
+    async def evidence(
+        self, exchange_id: str, nonce: bytes, tls_spki: bytes, pcrs: tuple[int, ...] | None
+    ) -> bytes:
+        """Fresh evidence; None: over the PCRs always required."""
+        ...
+
+
+@dataclass(slots=True)
+class Standing:
+    """How things stand with one exchange, for people."""
+
+    connected: bool = False
+    last_error: str = ""
+    challenges_answered: int = 0
+    first_offer_ns: int = 0  # wall clock, when the first offer of this run was known delivered
+
+
+@dataclass(slots=True)
+class Link:
+    """One enrolment and how to reach it."""
+
+    row: int
+    enrolment: Enrolment
+    tls_key: bytes  # PEM
+    tls_spki: bytes
+    standing: Standing = field(default_factory=Standing)
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Client certificate, and the exchange's own CA as the only root."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=pem(self.enrolment.session_ca),
+            private_key=self.tls_key,
+            certificate_chain=pem(self.enrolment.tls_chain),
+        )
+
+
+def pem(certificates: Sequence[bytes]) -> bytes:
+    """DER certificates as PEM."""
+    blocks = []
+    for der in certificates:
+        body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+        blocks.append(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+    return "".join(blocks).encode()
+
+
+Call = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
+
+
+class Session:
+    """One run of the stream, from Hello until something ends it."""
+
+    def __init__(
+        self, link: Link, journal: Journal, desk: Desk, clock: Clock, node_id: str, log_id: str
+    ) -> None:
+        self._link = link
+        self._journal = journal
+        self._desk = desk
+        self._clock = clock
+        self._node_id = node_id
+        self._log_id = log_id
+        self._urgent: deque[session_pb2.SessionRequest] = deque(maxlen=MOST_URGENT)
+        self._outgoing = Outgoing(last=0)
+        self._incoming = Incoming(applied=0)
+        self._witnessed = 0
+        self._bundled = 0
+        self._heartbeat_ns = 20 * SECOND
+        self._snapshot_due = False
+
+    async def run(self, backoff: Backoff) -> None:
+        """Open the stream and keep it until it ends.
+
+        :raises ExchangeError: whatever ended it; trying again is right.
+        """
+        endpoint = self._link.enrolment.session_endpoint
+        channel = grpc.aio.secure_channel(
+            endpoint, self._link.credentials(), options=CHANNEL_OPTIONS
+        )
+        call: Call | None = None
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE_S):
+                await channel.channel_ready()
+            call = ExchangeServiceStub(channel).Session()
+            await self._greet(call)
+            backoff.reset()
+            self._link.standing.connected = True
+            self._link.standing.last_error = ""
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._send(call), name="send")
+                tasks.create_task(self._beat(), name="beat")
+                tasks.create_task(self._receive(call, tasks), name="receive")
+        except* grpc.aio.AioRpcError as group:
+            raise self._failure(endpoint, group) from None
+        except* (MalformedMessage, ProtocolBroken, ExchangeError, TpmError) as group:
+            raise self._failure(endpoint, group) from None
+        except* TimeoutError:
+            raise self._failure(endpoint, None) from None
+        finally:
+            self._link.standing.connected = False
+            if call is not None:
+                call.cancel()
+            await channel.close()
+
+    def _failure(self, endpoint: str, group: BaseExceptionGroup[Exception] | None) -> ExchangeError:
+        if group is None:
+            text = "no answer in time"
+        else:
+            first = group.exceptions[0]
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            if isinstance(first, grpc.aio.AioRpcError):
+                text = f"{first.code().name}: {first.details()}"
+            else:
+                text = str(first)
+        self._link.standing.last_error = text
+        return ExchangeError(f"{endpoint}: {text}")
+
+    async def _greet(self, call: Call) -> None:
+        row = self._link.row
+        cursors = await self._journal.write(lambda change: outbox.begin_session(change, row))
+        self._incoming.applied = cursors.applied_through
+        self._outgoing.last = cursors.last
+        async with asyncio.timeout(CONNECT_DEADLINE_S):
+            await call.write(
+                wire.hello(
+                    self._node_id,
+                    version(),
+                    cursors.epoch,
+                    self._log_id,
+                    cursors.applied_through,
+                    cursors.leases,
+                )
+            )
+            response = await self._read(call)
+            if isinstance(response.body, wire.Nack):
+                await self._refused(response.body)
+            if not isinstance(response.body, wire.Welcome):
+                raise ProtocolBroken("the exchange did not welcome")
+            welcome = response.body
+            self._desk.exchange_time(self._link.enrolment.exchange_id, welcome.server_ns)
+            self._outgoing.welcome(welcome.delivered_through, response.credit)
+            if welcome.witnessed is not None and welcome.witnessed.log_id == self._log_id:
+                self._witnessed = welcome.witnessed.size
+            self._heartbeat_ns = min(max(welcome.heartbeat_ns, MIN_HEARTBEAT_NS), MAX_HEARTBEAT_NS)
+            self._snapshot_due = welcome.snapshot_required
+            content = await self._desk.evidence(
+                self._link.enrolment.exchange_id, welcome.nonce, self._link.tls_spki, None
+            )
+            await call.write(wire.evidence(content))
+        await self._advance(welcome.delivered_through)
+
+    async def _read(self, call: Call) -> wire.Response:
+        message = await call.read()
+        if not isinstance(message, session_pb2.SessionResponse):
+            raise ExchangeError("the exchange closed the stream")
+        return wire.read(message)
+
+    async def _refused(self, nack: wire.Nack) -> None:
+        """Keep a refusal of something that was delivered; one of the session itself ends it."""
+        if nack.sequence == 0:
+            if nack.minimum_epoch:
+                row, epoch = self._link.row, nack.minimum_epoch
+
+                def catch_up(change: Transaction) -> None:
+                    change.execute(
+                        "UPDATE exchanges SET epoch = max(epoch, ?) WHERE id = ?", epoch, row
+                    )
+
+                await self._journal.write(catch_up)
+            raise ExchangeError(f"refused: {nack.detail or nack.reason}")
+        logger.warning(
+            "statement_refused",
+            exchange=self._link.enrolment.exchange_id[:16],
+            sequence=nack.sequence,
+            reason=nack.reason,
+            detail=nack.detail,
+        )
+
+        def note(change: Transaction) -> None:
+            change.execute(
+                "INSERT OR IGNORE INTO nacks VALUES (?, ?, ?, ?)",
+                self._link.row,
+                nack.sequence,
+                nack.reason,
+                nack.detail,
+            )
+
+        await self._journal.write(note)
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _say(self, request: session_pb2.SessionRequest) -> None:
+        self._urgent.append(request)
+        self._link.bell.set()
+
+    async def _send(self, call: Call) -> NoReturn:
+        bell = self._link.bell
+        while True:
+            bell.clear()
+            while await self._send_one(call):
+                pass
+            await bell.wait()
+
+    async def _send_one(self, call: Call) -> bool:
+        """Write the most urgent thing that may be written; whether there was any."""
+        if self._urgent:
+            return await self._write(call, self._urgent.popleft())
+        row, outgoing = self._link.row, self._outgoing
+        outgoing.last = await self._journal.read(lambda view: outbox.last(view, row))
+        if outgoing.window():
+            after, most = outgoing.sent, min(outgoing.window(), MOST_BATCH)
+            waiting = await self._journal.read(lambda view: outbox.pending(view, row, after, most))
+            if waiting:
+                outgoing.sent = waiting[-1].sequence
+                return await self._write(call, wire.batch(waiting, self._incoming.applied))
+        if self._snapshot_due and outgoing.sent == outgoing.last:
+            self._snapshot_due = False
+            offers = await self._journal.read(
+                lambda view: view.one(
+                    "SELECT count(DISTINCT offer_id) FROM offers WHERE exchange = ?", row
+                )
+            )
+            return await self._write(call, wire.snapshot_end(int(offers[0]) if offers else 0))
+        return await self._send_bundle(call)
+
+    async def _send_bundle(self, call: Call) -> bool:
+        row, witnessed, sent = self._link.row, self._witnessed, self._outgoing.sent
+        head = await self._journal.read(newest)
+        if head is None or head.size <= max(self._bundled, witnessed):
+            return False
+        bundle = await self._journal.read(lambda view: outbox.bundle(view, row, witnessed, sent))
+        if bundle is None:
+            return False
+        self._bundled = bundle.size
+        return await self._write(call, wire.checkpoint(bundle))
+
+    async def _write(self, call: Call, request: session_pb2.SessionRequest) -> bool:
+        async with asyncio.timeout(WRITE_DEADLINE_S):
+            await call.write(request)
+        return True
+
+    async def _beat(self) -> NoReturn:
+        while True:
+            await self._clock.sleep(self._heartbeat_ns)
+            self._say(wire.heartbeat(self._clock.now().wall_ns, self._incoming.applied))
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    async def _receive(self, call: Call, tasks: asyncio.TaskGroup) -> NoReturn:
+        patience = 3 * self._heartbeat_ns / SECOND + 1
+        while True:
+            async with asyncio.timeout(patience):
+                response = await self._read(call)
+            if self._outgoing.acknowledge(response.delivered_through, response.credit):
+                await self._advance(response.delivered_through)
+            self._link.bell.set()
+            match response.body:
+                case wire.Batch() as batch:
+                    await self._take(response.sequence, batch, tasks)
+                case wire.Witnessed() as head:
+                    if head.log_id == self._log_id:
+                        self._witnessed = max(self._witnessed, head.size)
+                case wire.Heartbeat() as beat:
+                    self._desk.exchange_time(self._link.enrolment.exchange_id, beat.send_ns)
+                case wire.Nack() as nack:
+                    await self._refused(nack)
+                case wire.GoAway() as away:
+                    await self._clock.sleep(min(away.reconnect_after_ns, 600 * SECOND))
+                    raise ExchangeError(f"the exchange asked us to leave: {away.reason}")
+                case wire.Welcome():
+                    raise ProtocolBroken("welcomed twice")
+                case None:
+                    pass
+
+    async def _advance(self, through: int) -> None:
+        row = self._link.row
+        await self._journal.write(lambda change: outbox.delivered(change, row, through))
+
+    async def _take(self, sequence: int, batch: wire.Batch, tasks: asyncio.TaskGroup) -> None:
+        if sequence == 0:
+            for envelope in batch.envelopes:
+                self._challenged(envelope, tasks)
+            return
+        skip = self._incoming.fresh(sequence, len(batch.envelopes))
+        fresh = batch.envelopes[skip:]
+        if not fresh:
+            return
+        through = sequence + len(batch.envelopes) - 1
+
+        def accept(change: Transaction) -> list[tuple[int, str]]:
+            refused = []
+            for place, envelope in enumerate(fresh, sequence + skip):
+                change.execute("SAVEPOINT statement")
+                try:
+                    self._accept(change, envelope)
+                except (MalformedMessage, AttestError) as error:
+                    change.execute("ROLLBACK TO statement")
+                    refused.append((place, str(error)))
+                change.execute("RELEASE statement")
+            change.execute(
+                "UPDATE exchanges SET applied_through = ? WHERE id = ?", through, self._link.row
+            )
+            return refused
+
+        for place, detail in await self._journal.write(accept):
+            logger.warning("request_refused", sequence=place, detail=detail)
+            self._say(wire.nack(place, detail))
+        self._incoming.applied = through
+        self._say(wire.cursor(through))
+
+    def _statement(self, envelope: Envelope | None) -> tuple[str, Envelope]:
+        if envelope is None:
+            raise MalformedMessage("an envelope that does not decode")
+        for spki in self._link.enrolment.statement_spki[:-1]:
+            try:
+                verify_only(envelope, spki)
+            except AttestError:
+                continue
+            return message_name(envelope.payload_type), envelope
+        verify_only(envelope, self._link.enrolment.statement_spki[-1])
+        return message_name(envelope.payload_type), envelope
+
+    def _accept(self, change: Transaction, envelope: Envelope | None) -> None:
+        name, statement = self._statement(envelope)
+        self._desk.accept(change, self._link.row, self._link.enrolment.exchange_id, name, statement)
+
+    def _challenged(self, envelope: Envelope | None, tasks: asyncio.TaskGroup) -> None:
+        try:
+            name, statement = self._statement(envelope)
+            challenge = decode(name, statement.payload)
+        except (AttestError, MalformedMessage) as error:
+            self._say(wire.nack(0, str(error)))
+            return
+        if isinstance(challenge, Challenge):
+            tasks.create_task(self._answer(challenge), name="answer")
+        else:
+            self._say(wire.nack(0, f"{name}: only challenges come without a delivery sequence"))
+
+    async def _answer(self, challenge: Challenge) -> None:
+        try:
+            content = await self._desk.evidence(
+                self._link.enrolment.exchange_id,
+                challenge.nonce,
+                self._link.tls_spki,
+                challenge.pcrs or None,
+            )
+        except (TpmError, TimeoutError) as error:
+            self._say(wire.refuse_challenge(challenge.challenge_id, str(error)))
+            return
+        self._link.standing.challenges_answered += 1
+        self._say(wire.answer(challenge.challenge_id, content))

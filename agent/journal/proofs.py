@@ -1,0 +1,79 @@
+"""Writing a leaf as a file that proves itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from agent.errors import JournalError
+from agent.journal.checkpoints import newest
+from agent.journal.store import View
+from attest import merkle
+from attest.formats import decode_envelope
+from attest.proof_file import InclusionProof, ProofFile, proof_to_json
+
+
+def find_receipt(view: View, lease: str, sequence: int) -> int:
+    """Log index of a receipt.
+
+    :param lease: a lease id or the beginning of one.
+    :param sequence: 0 for the newest that a checkpoint covers.
+    :raises JournalError: when there is none, or more than one lease begins like that.
+    """
+    rows = view.all(
+        "SELECT id, lease_id FROM leases WHERE substr(lease_id, 1, ?) = ?", len(lease), lease
+    )
+    if len(rows) != 1:
+        raise JournalError(
+            f"{len(rows)} leases begin with {lease!r}; see them with: hearth receipts list"
+        )
+    row = int(rows[0][0])
+    if sequence:
+        found = view.one("SELECT idx FROM receipts WHERE lease = ? AND sequence = ?", row, sequence)
+    else:
+        head = newest(view)
+        found = view.one(
+            "SELECT idx FROM receipts WHERE lease = ? AND idx < ? ORDER BY sequence DESC LIMIT 1",
+            row,
+            0 if head is None else head.size,
+        )
+    if found is None:
+        raise JournalError(
+            f"lease {rows[0][1]} has no receipt {sequence or 'under a checkpoint'} yet"
+        )
+    return int(found[0])
+
+
+def export(view: View, index: int, ak_chains: Sequence[tuple[bytes, ...]]) -> bytes:
+    """A proof file for one leaf under the newest checkpoint.
+
+    :param ak_chains: AK certificate chains of the exchanges, leaf first, ending in their CA.
+    :raises JournalError: when no checkpoint covers the leaf yet.
+    """
+    head = newest(view)
+    if head is None or head.size <= index:
+        raise JournalError(f"leaf {index} is under no checkpoint yet; one is cut every minute")
+    statement = decode_envelope(view.envelope(index))
+    key_id = statement.signatures[-1].key_id
+    bound = view.one("SELECT idx FROM bindings WHERE key_id = ?", key_id)
+    if bound is None:
+        raise JournalError(f"leaf {index} was signed by a key that no binding introduces")
+    binding = int(bound[0])
+    identity = view.meta("ak_public") or b"", view.meta("software_spki") or b""
+    proof = ProofFile(
+        statement=statement,
+        statement_inclusion=_inclusion(view, index, head.size),
+        key_binding=decode_envelope(view.envelope(binding)),
+        key_binding_inclusion=_inclusion(view, binding, head.size),
+        note=head.note,
+        ak_public=identity[0],
+        software_spki=identity[1],
+        ak_certificates=tuple(
+            sorted(ak_chains, key=lambda chain: hashlib.sha256(chain[-1]).digest())
+        ),
+    )
+    return proof_to_json(proof)
+
+
+def _inclusion(view: View, index: int, size: int) -> InclusionProof:
+    return InclusionProof(index, size, merkle.inclusion_path(index, size, view.node))

@@ -1,0 +1,291 @@
+"""A lease's place on the host: one cgroup, with the sold limits. Create, find, limit, remove.
+
+On a hybrid host the unified hierarchy may lack the cpu and memory controllers: then there is
+nothing to set, `missing_controllers` says so, and the offer carries it as a trait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from agent.core.lease import LeaseKey, Units
+from agent.core.meter import LeaseSample
+from agent.core.receipt import BYTES_PER_MB, MEMORY_MB, VCPU
+from agent.errors import CgroupError
+from probes.cgroup import CgroupReader, find_root
+from probes.host import Host
+from probes.probe import Absent, ProbeError
+
+PERIOD_US = 100_000  # cgroup-v2.rst: cpu.max
+CONTROLLERS = ("cpu", "memory", "io", "pids")
+PARENT = "hearth.slice"
+KILL_DEADLINE_S = 2.0
+SYSTEMCTL_DEADLINE_S = 10.0
+
+
+def name_of(key: LeaseKey) -> str:
+    """A slice's name; the lease id is a UUID, so its dashes become underscores."""
+    return f"hearth-{key.exchange_id[:12]}_{key.lease_id.replace('-', '_')}.slice"
+
+
+def limits_of(units: Units) -> dict[str, str]:
+    """Files and contents that enforce what is sold (cgroup-v2.rst)."""
+    limits = {}
+    if VCPU in units:
+        limits["cpu.max"] = f"{units[VCPU] * PERIOD_US} {PERIOD_US}"
+    if MEMORY_MB in units:
+        limits["memory.max"] = str(units[MEMORY_MB] * BYTES_PER_MB)
+    return limits
+
+
+class Places(Protocol):
+    """Where leases are put."""
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds the leases' directories."""
+        ...
+
+    def create(self, key: LeaseKey, units: Units) -> Path:
+        """Make the lease's cgroup, or find the one that is there, and set its limits.
+
+        :raises CgroupError: naming the file and the remedy.
+        """
+        ...
+
+    def directory(self, key: LeaseKey) -> Path:
+        """Where the lease's cgroup is or would be."""
+        ...
+
+    def empty(self, key: LeaseKey) -> None:
+        """End whatever runs in it and keep its counters; gone already is fine.
+
+        :raises CgroupError: when something does not end.
+        """
+        ...
+
+    def remove(self, key: LeaseKey) -> None:
+        """Remove it once it is empty; gone already is fine.
+
+        :raises CgroupError: when something does not go away.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """Plain directories of the unified hierarchy, for hosts without systemd as PID 1."""
+
+    root: Path
+
+    def create(self, key: LeaseKey, units: Units) -> Path:
+        """See `Places`."""
+        directory = self.root / name_of(key)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._delegate()
+            for file, content in limits_of(units).items():
+                if (directory / file).exists():
+                    (directory / file).write_text(content)
+        except OSError as error:
+            raise CgroupError(
+                f"{error.filename or directory}: {error.strerror}; delegate a cgroup v2 directory"
+                " to this user and name it in lease.cgroup_root"
+            ) from error
+        return directory
+
+    def _delegate(self) -> None:
+        """Hand down the controllers that there are; a controller that is in use elsewhere stays."""
+        for directory in (self.root.parent, self.root):
+            control = directory / "cgroup.subtree_control"
+            with contextlib.suppress(OSError):
+                there = (directory / "cgroup.controllers").read_text().split()
+                have = control.read_text().split()
+                for name in CONTROLLERS:
+                    if name in there and name not in have:
+                        control.write_text(f"+{name}")
+
+    def directory(self, key: LeaseKey) -> Path:
+        """See `Places`."""
+        return self.root / name_of(key)
+
+    def empty(self, key: LeaseKey) -> None:
+        """See `Places`."""
+        _empty(self.directory(key))
+
+    def remove(self, key: LeaseKey) -> None:
+        """See `Places`."""
+        directory = self.directory(key)
+        try:
+            for inner in sorted(directory.rglob("*"), reverse=True):
+                if inner.is_dir():
+                    inner.rmdir()
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CgroupError(
+                f"{directory}: {error.strerror}; something in it does not end"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """systemd slices beside the agent's own unit: a restart of the agent never touches them."""
+
+    root: Path
+
+    def create(self, key: LeaseKey, units: Units) -> Path:
+        """See `Places`."""
+        name = name_of(key)
+        properties = []
+        if VCPU in units:
+            properties.append(f"CPUQuota={units[VCPU] * 100}%")
+        if MEMORY_MB in units:
+            properties.append(f"MemoryMax={units[MEMORY_MB]}M")
+        _systemctl("start", name)
+        _systemctl("set-property", "--runtime", name, "CPUAccounting=yes", *properties)
+        return self.root / name
+
+    def directory(self, key: LeaseKey) -> Path:
+        """See `Places`."""
+        return self.root / name_of(key)
+
+    def empty(self, key: LeaseKey) -> None:
+        """See `Places`."""
+        _empty(self.directory(key))
+
+    def remove(self, key: LeaseKey) -> None:
+        """See `Places`."""
+        _systemctl("stop", name_of(key))
+
+
+def _systemctl(*words: str) -> None:
+    try:
+        subprocess.run(
+            ["systemctl", "--quiet", *words],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=SYSTEMCTL_DEADLINE_S,
+        )
+    except subprocess.CalledProcessError as error:
+        raise CgroupError(f"systemctl {' '.join(words)}: {error.stderr.strip()}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CgroupError(f"systemctl {' '.join(words)}: {error}") from error
+
+
+def _empty(directory: Path) -> None:
+    """Kill all that runs below `directory` and wait until it is gone (cgroup.kill, Linux 5.14)."""
+    populated = directory / "cgroup.events"
+    try:
+        if "populated 1" not in populated.read_text():
+            return
+        (directory / "cgroup.kill").write_text("1")
+        deadline = time.monotonic() + KILL_DEADLINE_S
+        while "populated 1" in populated.read_text():
+            if time.monotonic() > deadline:
+                raise CgroupError(f"{directory}: what runs in it does not end")
+            time.sleep(0.01)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CgroupError(f"{directory}: {error.strerror}") from error
+
+
+def places(configured: str, host: Host) -> Places:
+    """Where leases go on this host.
+
+    :param configured: a directory of a cgroup v2 hierarchy, or "auto".
+    :raises Absent: when there is no unified hierarchy.
+    """
+    if configured != "auto":
+        return Directories(Path(configured))
+    unified = find_root(host)
+    if Path("/run/systemd/system").is_dir():  # sd_booted(3)
+        return Slices(unified / PARENT)
+    return Directories(unified / PARENT)
+
+
+class LeaseCgroup:
+    """One lease's cgroup as it is metered: descriptors kept open, limits looked at now and then."""
+
+    __slots__ = ("_host", "_limits", "_reader", "directory")
+
+    def __init__(self, host: Host, directory: Path, units: Units) -> None:
+        """Open what there is; a cgroup that is not there yet is opened by a later read."""
+        self._host = host
+        self.directory = directory
+        self._limits = {
+            directory / file: content
+            for file, content in limits_of(units).items()
+            if (directory / file).exists()
+        }
+        self._reader: CgroupReader | None = None
+
+    def limits_in_force(self) -> bool:
+        """Whether every limit that this host can set stands as it was sold."""
+        try:
+            return all(file.read_text().strip() == want for file, want in self._limits.items())
+        except OSError:
+            return False
+
+    def read(self, *, limits_in_force: bool) -> LeaseSample | None:
+        """Read once; None when the cgroup is gone or does not read as it should."""
+        try:
+            if self._reader is None:
+                self._reader = CgroupReader(self._host, self.directory)
+            sample = self._reader.read()
+        except Absent:
+            self.close()
+            return None
+        except ProbeError:
+            return None
+        return LeaseSample(
+            self._reader.inode,
+            sample.usage_usec,
+            sample.memory_bytes,
+            sample.throttled_usec,
+            sample.stalled_usec,
+            bool(sample.frozen),
+            limits_in_force,
+        )
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def missing_controllers(where: Places) -> tuple[str, ...]:
+    """Which of cpu and memory the unified hierarchy cannot limit on this host."""
+    directory = where.root
+    while not (directory / "cgroup.controllers").exists() and directory != directory.parent:
+        directory = directory.parent
+    try:
+        there = (directory / "cgroup.controllers").read_text().split()
+    except OSError:
+        there = []
+    return tuple(name for name in ("cpu", "memory") if name not in there)
+
+
+def attach(directory: Path, pid: int) -> None:
+    """Move a process into a lease's cgroup.
+
+    :raises CgroupError: naming why not.
+    """
+    try:
+        descriptor = os.open(directory / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, str(pid).encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CgroupError(f"{directory}: process {pid}: {error.strerror}") from error

@@ -1,0 +1,302 @@
+"""What exchanges ask and what they are offered: the one ledger behind all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from agent.clock import SECOND
+from agent.config import Config
+from agent.core import amount
+from agent.core import offer as offers
+from agent.core.lease import (
+    Agreement,
+    CloseReason,
+    LeaseKey,
+    LeaseState,
+    Outcome,
+    Release,
+    ReserveRequest,
+)
+from agent.core.ledger import decide_release
+from agent.errors import MalformedMessage
+from agent.exchange.stream import Link
+from agent.journal import ledger
+from agent.journal.store import Transaction, View
+from agent.node import Node
+from agent.wire.requests import Acknowledgement, decode
+from agent.wire.statements import encode_offer
+from attest.envelope import Envelope
+
+logger = structlog.get_logger()
+
+DAY_NS = 86_400 * SECOND
+PRICE_UNITS = {
+    "delivered-lease-second": amount.PriceUnit.DELIVERED_LEASE_SECOND,
+    "delivered-unit-second": amount.PriceUnit.DELIVERED_UNIT_SECOND,
+    "joule": amount.PriceUnit.JOULE,
+    "egress-byte": amount.PriceUnit.EGRESS_BYTE,
+}
+LIMITS_NOT_ENFORCED = "CUSTOM_HEARTH_LIMITS_NOT_ENFORCED"
+
+
+def terms_of(config: Config) -> offers.Terms:
+    """Price and service level as configured."""
+    return offers.Terms(
+        prices=tuple(
+            amount.Price(item.msat, item.per, PRICE_UNITS[item.unit], item.resource_class)
+            for item in config.offer.prices
+        ),
+        availability_ppm=config.offer.availability_ppm,
+        window_ns=config.offer.window_days * DAY_NS,
+        receipt_interval_ns=config.offer.receipt_seconds * SECOND,
+        credit_limit_msat=config.offer.credit_limit_msat,
+    )
+
+
+def uuid7(wall_ns: int) -> str:
+    """A UUIDv7 (RFC 9562, 5.7): milliseconds, then random bits."""
+    value = ((wall_ns // 1_000_000) & ((1 << 48) - 1)) << 80
+    value |= int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+@dataclass(slots=True)
+class Market:
+    """Answers requests inside the transaction that takes them, and keeps offers fresh."""
+
+    node: Node
+    traits: tuple[str, ...]
+    environment: Callable[[], offers.Environment] = lambda: offers.Environment(window_ns=1)
+    draining: bool = False
+    _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
+    _cut_times: dict[int, int] = field(default_factory=dict)  # exchange row -> CLOCK_BOOTTIME
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def exchange_time(self, exchange_id: str, server_ns: int) -> None:
+        """Take the exchange's clock; the largest offset seen has waited least on its way."""
+        offset = server_ns - self.node.clock.now().boottime_ns
+        known = self._offsets.get(exchange_id)
+        # A clock that was set back at the exchange is followed, one that waited in a queue is not.
+        if known is None or offset > known or known - offset > 2 * SECOND:
+            self._offsets[exchange_id] = offset
+
+    def now_at(self, exchange_id: str) -> int:
+        """The exchange's time by now, in ns; before it was heard, the host's wall clock."""
+        now = self.node.clock.now()
+        offset = self._offsets.get(exchange_id)
+        return now.wall_ns if offset is None else now.boottime_ns + offset
+
+    # --- requests ------------------------------------------------------------------------------
+
+    async def evidence(
+        self, exchange_id: str, nonce: bytes, tls_spki: bytes, pcrs: tuple[int, ...] | None
+    ) -> bytes:
+        """Fresh evidence for an exchange's nonce."""
+        if pcrs is None:
+            return await self.node.evidence(exchange_id, nonce, tls_spki)
+        return await self.node.evidence(exchange_id, nonce, tls_spki, pcrs)
+
+    def accept(
+        self, change: Transaction, exchange: int, exchange_id: str, name: str, envelope: Envelope
+    ) -> None:
+        """Act on one verified statement of an exchange.
+
+        :raises MalformedMessage: when it does not decode or is of no known kind.
+        """
+        request = decode(name, envelope.payload)
+        digest = hashlib.sha256(envelope.payload).digest()
+        now = self.node.clock.now()
+        match request:
+            case ReserveRequest():
+                if ledger.answered_before(change, exchange, digest):
+                    return
+                key = LeaseKey(exchange_id, request.lease_id)
+                decision = ledger.reserve(
+                    change,
+                    self.node.scribe,
+                    exchange,
+                    key,
+                    request,
+                    digest,
+                    os.urandom(16),
+                    self.node.total,
+                    now,
+                    self.now_at(exchange_id),
+                    draining=self.draining,
+                )
+                self._note("reserve", key, decision.outcome, decision.detail)
+            case Agreement():
+                if ledger.answered_before(change, exchange, digest):
+                    return
+                decision = ledger.commit(
+                    change,
+                    self.node.scribe,
+                    exchange,
+                    self.node.node_id,
+                    request,
+                    envelope,
+                    digest,
+                    now,
+                )
+                key = LeaseKey(exchange_id, request.lease_id)
+                self._note("commit", key, decision.outcome, decision.detail)
+            case Release():
+                self._release(change, exchange, exchange_id, request, digest)
+            case Acknowledgement():
+                taken = ledger.acknowledge(
+                    change,
+                    exchange,
+                    request.lease_id,
+                    request.through,
+                    request.sha256,
+                    request.uncontested_msat,
+                )
+                if not taken:
+                    raise MalformedMessage(
+                        f"ReceiptAck of {request.lease_id}: receipt {request.through} is not ours"
+                    )
+            case _:
+                raise MalformedMessage(f"{name}: not known to this agent")
+
+    def _note(self, what: str, key: LeaseKey, outcome: Outcome, detail: str) -> None:
+        logger.info(
+            "lease_decision",
+            request=what,
+            exchange=key.exchange_id[:16],
+            lease=key.lease_id,
+            outcome=outcome.name,
+            detail=detail,
+        )
+
+    def _release(
+        self,
+        change: Transaction,
+        exchange: int,
+        exchange_id: str,
+        release: Release,
+        digest: bytes,
+    ) -> None:
+        stored = ledger.find(change, exchange, release.lease_id)
+        decision = decide_release(None if stored is None else stored.lease, release)
+        if not decision.accepted or stored is None:
+            ledger.refuse(
+                change,
+                self.node.scribe,
+                exchange,
+                release.lease_id,
+                digest,
+                decision,
+                self.node.clock.now(),
+            )
+            return
+        end(change, self.node, stored, release.reason, self.now_at(exchange_id))
+
+    # --- offers --------------------------------------------------------------------------------
+
+    async def refresh(self, links: list[Link]) -> None:
+        """Cut a new revision for every exchange that needs one."""
+        rows = [(link.row, link.enrolment.exchange_id, link.enrolment.assurance) for link in links]
+        now = self.node.clock.now()
+        lifetime = self.node.config.offer.lifetime_seconds * SECOND
+
+        def due(view: View) -> bool:
+            available = ledger.free(view, self.node.total, now)
+            return any(
+                offers.due(
+                    _shown(view, row, self._cut_times.get(row, 0)),
+                    available,
+                    now.boottime_ns,
+                    self.now_at(exchange_id),
+                    lifetime,
+                )
+                for row, exchange_id, _ in rows
+            )
+
+        needed: bool = await self.node.journal.read(due)
+        if rows and needed:
+            await self.node.journal.write(lambda change: self._cut(change, rows))
+
+    def _cut(self, change: Transaction, rows: list[tuple[int, str, int]]) -> None:
+        now = self.node.clock.now()
+        config = self.node.config
+        lifetime = config.offer.lifetime_seconds * SECOND
+        available = ledger.free(change, self.node.total, now)
+        if self.draining:
+            available = dict.fromkeys(available, 0)
+        for row, exchange_id, assurance in rows:
+            shown = _shown(change, row, self._cut_times.get(row, 0))
+            wall = self.now_at(exchange_id)
+            if not offers.due(shown, available, now.boottime_ns, wall, lifetime):
+                continue
+            offer = offers.Offer(
+                node_id=self.node.node_id,
+                exchange_id=exchange_id,
+                offer_id=shown.offer_id if shown else uuid7(now.wall_ns),
+                sequence=shown.sequence + 1 if shown else 1,
+                inventory_generation=self.node.inventory_generation,
+                issue_ns=wall,
+                expire_ns=wall + lifetime,
+                available_until_ns=wall + config.offer.available_days * DAY_NS,
+                sellable=self.node.total,
+                available=available,
+                traits=self.traits,
+                site=offers.Site(
+                    config.site.id,
+                    config.site.share_ppm,
+                    config.site.country_code,
+                    config.site.subdivision_code,
+                    config.site.heat_sink,
+                ),
+                environment=self.environment(),
+                terms=terms_of(config),
+                assurance=assurance,
+                log_breaks=0,
+            )
+            index = self.node.scribe.append(change, "Offer", encode_offer(offer), [row])
+            change.execute(
+                "INSERT INTO offers VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+                offer.offer_id,
+                offer.sequence,
+                index,
+                offer.expire_ns,
+                msgspec.msgpack.encode(available),
+            )
+            self._cut_times[row] = now.boottime_ns
+
+
+def _shown(view: View, row: int, cut_ns: int) -> offers.Shown | None:
+    found = view.one(
+        "SELECT offer_id, sequence, expire_ns, available FROM offers WHERE exchange = ?"
+        " ORDER BY idx DESC LIMIT 1",
+        row,
+    )
+    if found is None:
+        return None
+    available = msgspec.msgpack.decode(found[3], type=dict[str, int])
+    return offers.Shown(found[0], int(found[1]), cut_ns, int(found[2]), available)
+
+
+def end(
+    change: Transaction,
+    node: Node,
+    stored: ledger.Stored,
+    reason: CloseReason,
+    exchange_ns: int,
+) -> None:
+    """Begin the end of a lease: a hold is given back at once, what runs gets its final receipt."""
+    state = stored.lease.state
+    if state is LeaseState.RESERVED or state is LeaseState.COMMITTED:
+        ledger.move(change, node.scribe, stored, LeaseState.EXPIRED, reason, exchange_ns)
+    elif state in (LeaseState.ACTIVE, LeaseState.SUSPENDED, LeaseState.RECLAIMING):
+        ledger.move(change, node.scribe, stored, LeaseState.CLOSING, reason, exchange_ns)

@@ -1,0 +1,331 @@
+"""This host as a signer: root of trust, journal and log, inventory, this start's key."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from agent.clock import Clock, SystemClock
+from agent.config import Config
+from agent.core.ledger import sellable
+from agent.errors import DaemonError, JournalError
+from agent.journal.scribe import Scribe
+from agent.journal.store import Journal, Transaction, View
+from agent.version import code_sha256, version
+from agent.wire.hardware import encode_inventory
+from attest.checkpoint import origin
+from attest.evidence import evidence_data, key_binding_data
+from attest.formats import (
+    Evidence,
+    EvidencePayload,
+    KeyBinding,
+    LogStart,
+    PcrBank,
+    encode_evidence,
+    encode_evidence_payload,
+    encode_key_binding,
+    encode_log_start,
+)
+from attest.keys import SoftwareKey
+from attest.root import REQUIRED_PCRS, SHA256_BANK, Quote, Root
+from attest.software import SoftwareRoot
+from probes.host import Host
+from probes.inventory import Inventory, resources, take
+
+logger = structlog.get_logger()
+
+TPM_DEVICE = "/dev/tpmrm0"
+QUOTE_DEADLINE_S = 30.0
+FIRST_INSTALL = 1  # LogStartCause
+
+
+@dataclass(slots=True)
+class Lock:
+    """The state directory, held by one process."""
+
+    directory: Path
+    _descriptor: int = -1
+
+    def take(self) -> None:
+        """Make the directory and hold it.
+
+        :raises DaemonError: when another process does.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(
+                self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DaemonError(
+                f"{self.directory}: in use by another hearth process; stop it first"
+            ) from None
+        except OSError as error:
+            raise DaemonError(
+                f"{self.directory}: {error.strerror}; set state_dir to a folder this user may write"
+            ) from error
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def open_root(config: Config, state: Path) -> Root:
+    """Open the TPM, or make or read the node key where there is none or none is wanted.
+
+    :raises TpmError: when a TPM is configured and does not answer.
+    """
+    tcti = config.tpm.tcti
+    if tcti == "auto":
+        tcti = f"device:{TPM_DEVICE}" if Path(TPM_DEVICE).exists() else "none"
+    if tcti != "none":
+        # Loaded here only: a host without a TPM needs no libtss2.
+        from attest.tpm import Tpm  # noqa: PLC0415
+
+        return Tpm.open(tcti)
+    file = state / "node.pem"
+    if not file.exists():
+        write_secret(file, SoftwareKey.generate().to_pem())
+    return SoftwareRoot(SoftwareKey.from_pem(file.read_bytes()))
+
+
+def write_secret(file: Path, content: bytes) -> None:
+    """Write a file that only this user may read: whole or not at all."""
+    part = file.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    part.rename(file)
+
+
+@dataclass(slots=True)
+class Node:
+    """Everything that signs for this host, opened once by whoever holds the lock."""
+
+    config: Config
+    host: Host
+    clock: Clock
+    root: Root
+    journal: Journal
+    scribe: Scribe
+    lock: Lock
+    log_id: str
+    inventory: Inventory
+    inventory_digest: bytes
+    inventory_generation: int
+    total: dict[str, int] = field(default_factory=dict)  # sellable units
+
+    @property
+    def node_id(self) -> str:
+        """Lower-case hex SHA-256 of the AK name."""
+        return self.root.identity.node_id
+
+    @property
+    def origin(self) -> str:
+        """Origin of this log's notes."""
+        return origin(self.node_id, self.log_id)
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.lock.directory
+
+    @classmethod
+    async def open(cls, config: Config, host: Host) -> Node:
+        """Open everything, start the log if there is none, introduce this start's key.
+
+        :raises DaemonError, JournalError, TpmError: naming the remedy.
+        """
+        lock = Lock(Path(config.state_dir))
+        lock.take()
+        # The TPM takes its time; the disk and sysfs need not wait for it.
+        opening = asyncio.create_task(asyncio.to_thread(open_root, config, lock.directory))
+        try:
+            journal = Journal(lock.directory / "journal.sqlite")
+        except BaseException:
+            opening.cancel()
+            lock.give_back()
+            raise
+        root: Root | None = None
+        try:
+            inventory = take(host)
+            root = await opening
+            return await _introduce(config, host, root, journal, lock, inventory)
+        except BaseException:
+            if root is not None:
+                root.close()
+            journal.close()
+            lock.give_back()
+            raise
+
+    async def evidence(
+        self,
+        exchange_id: str,
+        nonce: bytes,
+        tls_spki: bytes,
+        pcrs: tuple[int, ...] = REQUIRED_PCRS,
+    ) -> bytes:
+        """Fresh evidence for one exchange's nonce.
+
+        :raises TpmError: when the TPM does not quote.
+        """
+
+        def head(view: View) -> tuple[int, bytes]:
+            size = view.size()
+            return size, view.root(size)
+
+        size, log_root = await self.journal.read(head)
+        now = self.clock.now()
+        payload = encode_evidence_payload(
+            EvidencePayload(
+                exchange_id=exchange_id,
+                inventory_digest=self.inventory_digest,
+                inventory_generation=self.inventory_generation,
+                tls_spki_sha256=hashlib.sha256(tls_spki).digest(),
+                envelope_spki=self.scribe.signer.spki,
+                boot_id=now.boot_id,
+                incarnation=self.root.identity.incarnation,
+                log_id=self.log_id,
+                log_size=size,
+                log_root=log_root,
+                agent_version=version(),
+                agent_code_sha256=code_sha256(),
+                create_time_ns=now.wall_ns,
+            )
+        )
+        quote = await _quote(self.root, evidence_data(exchange_id, nonce, payload), pcrs)
+        if not quote.attest:
+            return encode_evidence(Evidence(payload=payload, software_signature=quote.signature))
+        return encode_evidence(
+            Evidence(
+                payload=payload,
+                quote=quote.attest,
+                quote_signature=quote.signature,
+                pcr_banks=(PcrBank(SHA256_BANK, quote.pcrs),),
+            )
+        )
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.journal.close()
+        self.root.close()
+        self.lock.give_back()
+
+
+async def _quote(root: Root, qualifying: bytes, pcrs: tuple[int, ...] = REQUIRED_PCRS) -> Quote:
+    async with asyncio.timeout(QUOTE_DEADLINE_S):
+        return await asyncio.wrap_future(root.quote(qualifying, pcrs))
+
+
+def host_reserve(config: Config) -> dict[str, int]:
+    """What is never sold, by resource class."""
+    reserve = {
+        "VCPU": config.reserve.vcpu,
+        "MEMORY_MB": config.reserve.memory_mb,
+        "PGPU": config.reserve.pgpu,
+    }
+    return {name: count for name, count in sorted(reserve.items()) if count}
+
+
+async def _introduce(
+    config: Config, host: Host, root: Root, journal: Journal, lock: Lock, inventory: Inventory
+) -> Node:
+    clock = SystemClock(host)
+    identity = root.identity
+    key = SoftwareKey.generate()
+    scribe = Scribe(key)
+    started = await journal.read(lambda view: (view.meta("node_id"), view.meta("log_start")))
+    if started[0] is not None and started[0].decode() != identity.node_id:
+        raise JournalError(
+            f"{journal.path}: belongs to node {started[0].decode()[:16]}, this root of trust is"
+            f" {identity.node_id[:16]}; move the state directory away to start a new node"
+        )
+    now = clock.now()
+    start = started[1] or encode_log_start(
+        LogStart(
+            node_id=identity.node_id,
+            random=os.urandom(32),
+            incarnation=identity.incarnation,
+            cause=FIRST_INSTALL,
+            last_known_note=b"",
+            start_time_ns=now.wall_ns,
+        )
+    )
+    log_id = hashlib.sha256(start).hexdigest()
+    data = key_binding_data(log_id, now.boot_id, key.spki, identity.incarnation)
+    quote = await _quote(root, data)
+    binding = encode_key_binding(
+        KeyBinding(
+            boot_id=now.boot_id,
+            envelope_spki=key.spki,
+            quote=quote.attest,
+            quote_signature=quote.signature,
+            incarnation=identity.incarnation,
+            log_id=log_id,
+        )
+    )
+    reserve = host_reserve(config)
+    content = encode_inventory(inventory, reserve)
+    digest = hashlib.sha256(content).digest()
+
+    def write(change: Transaction) -> int:
+        exchanges = [int(row[0]) for row in change.all("SELECT id FROM exchanges")]
+        if change.size() == 0:
+            change.set_meta("node_id", identity.node_id.encode())
+            change.set_meta("log_start", start)
+            change.set_meta("ak_public", identity.ak_public)
+            change.set_meta("software_spki", b"" if identity.ak_public else identity.spki)
+            scribe.append(change, "LogStart", start, exchanges)
+        index = scribe.append(change, "KeyBinding", binding, exchanges)
+        change.execute("INSERT INTO bindings VALUES (?, ?, ?)", key.key_id, index, key.spki)
+        return note_inventory(change, scribe, content, exchanges)
+
+    generation = await journal.write(write)
+    logger.info(
+        "node_opened",
+        node_id=identity.node_id,
+        log_id=log_id[:16],
+        root=identity.description,
+        inventory=digest.hex()[:16],
+        generation=generation,
+    )
+    total = sellable(dict(resources(inventory)), reserve)
+    return Node(
+        config,
+        host,
+        clock,
+        root,
+        journal,
+        scribe,
+        lock,
+        log_id,
+        inventory,
+        digest,
+        generation,
+        total,
+    )
+
+
+def note_inventory(
+    change: Transaction, scribe: Scribe, content: bytes, exchanges: list[int]
+) -> int:
+    """Log the inventory if it is another than the last; returns its generation."""
+    digest = hashlib.sha256(content).digest()
+    row = change.one("SELECT generation, digest FROM inventories ORDER BY generation DESC LIMIT 1")
+    if row is not None and bytes(row[1]) == digest:
+        return int(row[0])
+    generation = 1 if row is None else int(row[0]) + 1
+    index = scribe.append(change, "Inventory", content, exchanges)
+    change.execute("INSERT INTO inventories VALUES (?, ?, ?)", generation, digest, index)
+    return generation

@@ -1,0 +1,355 @@
+"""A whole small world on one machine: a TPM, exchanges, a site and the agent, each a process.
+
+What `hearth demo` shows and the end-to-end tests try to break. Everything started here ends with
+`close`, and with the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+from hearth.admin.v1 import admin_pb2
+from hearth.admin.v1.admin_pb2_grpc import AdminServiceStub
+
+from agent.errors import HearthError
+from agent.sandbox.swtpm import Swtpm
+
+START_S = 20.0
+ANSWER_S = 15.0
+STOP_S = 15.0
+
+
+class BedError(HearthError):
+    """Part of the sandbox does not start or answer; its log says why."""
+
+
+def _end(process: subprocess.Popen[Any], *, kill: bool = False) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " | ".join(lines[-5:]) or "no log"
+
+
+@dataclass(slots=True)
+class ExchangeProcess:
+    """One sandbox exchange; started again it is on the same ports with the same books."""
+
+    directory: Path
+    name: str
+    options: tuple[str, ...]
+    ready: dict[str, Any] = field(default_factory=dict)
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def _log(self) -> Path:
+        return self.directory.with_suffix(".log")
+
+    def start(self) -> None:
+        """Start it and wait until it says where it listens.
+
+        :raises BedError: when it does not.
+        """
+        command = [sys.executable, "-m", "agent.sandbox.exchange", "--dir", str(self.directory)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--name", self.name, *self.options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C in a terminal is for us to pass on
+            )
+        self.ready = self._line(START_S)
+
+    def _line(self, seconds: float) -> dict[str, Any]:
+        out = self._process.stdout if self._process is not None else None
+        if out is None or not select.select([out], [], [], seconds)[0]:
+            raise BedError(f"exchange {self.name} does not answer: {_tail(self._log)}")
+        line = out.readline()
+        if not line:
+            raise BedError(f"exchange {self.name} ended: {_tail(self._log)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def command(self, **words: object) -> dict[str, Any]:
+        """Give it one command and return its answer.
+
+        :raises BedError: when it is down or refuses.
+        """
+        process = self._process
+        if process is None or process.stdin is None:
+            raise BedError(f"exchange {self.name} is down")
+        try:
+            process.stdin.write(json.dumps(words) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise BedError(f"exchange {self.name} is down: {_tail(self._log)}") from error
+        answer = self._line(ANSWER_S)
+        if not answer.get("ok"):
+            raise BedError(f"exchange {self.name} refuses {words}: {answer.get('error')}")
+        return answer
+
+    def figures(self) -> dict[str, Any]:
+        """What it knows of its only node; empty before one has enrolled."""
+        nodes: dict[str, Any] = self.command(cmd="stats")["nodes"]
+        return next(iter(nodes.values()), {})
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._process is not None:
+            _end(self._process, kill=True)
+            self._process = None
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+
+@dataclass(slots=True)
+class SiteProcess:
+    """The simulated site's meters."""
+
+    directory: Path
+    ports: dict[str, Any] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it says where its meters answer.
+
+        :raises BedError: when it does not.
+        """
+        ready = self.directory / "site.json"
+        ready.unlink(missing_ok=True)
+        with (self.directory / "site.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agent.sandbox.site", "--ready-file", str(ready)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_S
+        while not ready.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise BedError(f"the site does not start: {_tail(self.directory / 'site.log')}")
+            time.sleep(0.02)
+        self.ports = json.loads(ready.read_text())
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+    def configuration(self, heat_seconds: int, energy_seconds: int) -> str:
+        """The part of an agent's configuration that names these meters."""
+        ports = self.ports
+        return (
+            f'[[sensors.modbus]]\nname = "main"\nhost = "127.0.0.1"\n'
+            f"port = {ports['modbus_port']}\n"
+            f'unit = {ports["modbus_unit"]}\nmap = "{ports["modbus_map"]}"\n'
+            f"interval_seconds = {energy_seconds}\n"
+            f'[[sensors.mbus]]\nname = "pool"\nhost = "127.0.0.1"\nport = {ports["mbus_port"]}\n'
+            f"address = {ports['mbus_address']}\ninterval_seconds = {heat_seconds}\n"
+        )
+
+
+@dataclass(slots=True)
+class AgentProcess:
+    """The daemon, through `hearth run` as systemd would start it."""
+
+    directory: Path
+    configuration: str
+    process: subprocess.Popen[bytes] | None = None
+    started_ns: int = 0
+
+    @property
+    def config_file(self) -> Path:
+        """Its configuration."""
+        return self.directory / "hearth.toml"
+
+    @property
+    def socket(self) -> Path:
+        """Its admin socket."""
+        return self.directory / "admin.sock"
+
+    @property
+    def log(self) -> Path:
+        """Where its events go."""
+        return self.directory / "agent.log"
+
+    def start(self) -> None:
+        """Start it; it may take a moment until it answers, see `wait`."""
+        self.config_file.write_text(
+            f'state_dir = "{self.directory / "state"}"\nadmin_socket = "{self.socket}"\n'
+            + self.configuration
+        )
+        self.started_ns = time.time_ns()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agent.cli.app", "run", "--config", str(self.config_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait(self) -> admin_pb2.StatusResponse:
+        """Wait until it answers and return its first status.
+
+        :raises BedError: when it ends or does not answer.
+        """
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return self.status()
+            except BedError:
+                if self.process is None or self.process.poll() is not None:
+                    raise BedError(f"the agent ended: {_tail(self.log)}") from None
+                if time.monotonic() > deadline:
+                    raise BedError(f"the agent does not answer: {_tail(self.log)}") from None
+                time.sleep(0.05)
+
+    def status(self) -> admin_pb2.StatusResponse:
+        """Ask the daemon how things stand.
+
+        :raises BedError: when it does not answer.
+        """
+        with self.asking() as stub:
+            status: admin_pb2.StatusResponse = stub.Status(
+                admin_pb2.StatusRequest(), timeout=ANSWER_S
+            )
+            return status
+
+    def enroll(self, exchange: ExchangeProcess, token: str | None = None) -> None:
+        """Enrol with one sandbox exchange.
+
+        :raises BedError: when it is refused.
+        """
+        ready = exchange.ready
+        request = admin_pb2.EnrollRequest(
+            endpoint=f"127.0.0.1:{ready['enrol_port']}",
+            token=token or ready["token"],
+            ca_pem=Path(ready["ca_file"]).read_bytes(),
+        )
+        with self.asking() as stub:
+            stub.Enroll(request, timeout=60)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[AdminServiceStub]:
+        """A stub on the admin socket."""
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            try:
+                yield AdminServiceStub(channel)
+            except grpc.RpcError as error:
+                # What a stub raises is a Call as well, which the types do not say.
+                raise BedError(f"the agent: {cast('grpc.Call', error).details()}") from None
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            _end(self.process, kill=True)
+            self.process = None
+
+    def stop(self) -> int:
+        """End it in good order and return its exit code."""
+        if self.process is None:
+            return 0
+        _end(self.process)
+        code = self.process.returncode
+        self.process = None
+        return code
+
+
+@dataclass(slots=True)
+class Bed:
+    """Everything, in one directory."""
+
+    directory: Path
+    tpm: Swtpm | None
+    exchanges: list[ExchangeProcess]
+    site: SiteProcess | None
+    agent: AgentProcess
+
+    def close(self) -> None:
+        """Stop all of it, the agent first."""
+        self.agent.stop()
+        for exchange in self.exchanges:
+            exchange.stop()
+        if self.site is not None:
+            self.site.stop()
+        if self.tpm is not None:
+            self.tpm.stop()
+
+
+def make(
+    directory: Path,
+    configuration: str,
+    *,
+    exchange_names: tuple[str, ...] = ("northern", "harbour"),
+    exchange_options: tuple[str, ...] = (),
+    with_site: tuple[int, int] | None = None,
+    with_tpm: bool = True,
+) -> Bed:
+    """Start a TPM, exchanges and perhaps a site; the agent is made and not started.
+
+    :param configuration: TOML for the agent beside its paths and TPM.
+    :param with_site: seconds between two readings of heat and energy.
+    :raises HearthError: when a part does not start; what did is stopped again.
+    """
+    tpm: Swtpm | None = None
+    site: SiteProcess | None = None
+    exchanges: list[ExchangeProcess] = []
+    with contextlib.ExitStack() as undo:
+        extra = configuration
+        if with_tpm:
+            tpm = Swtpm.start(directory / "tpm")
+            undo.callback(tpm.stop)
+            (directory / "tpm-ca.pem").write_bytes(b"".join(tpm.ca_certificates))
+            extra += f'\n[tpm]\ntcti = "{tpm.tcti}"\n'
+            trust: tuple[str, ...] = ("--virtual-tpm-roots", str(directory / "tpm-ca.pem"))
+        else:
+            extra += '\n[tpm]\ntcti = "none"\n'
+            trust = ("--allow-software",)
+        for name in exchange_names:
+            exchange = ExchangeProcess(
+                directory / f"exchange-{name}", name, (*trust, *exchange_options)
+            )
+            exchange.start()
+            undo.callback(exchange.stop)
+            exchanges.append(exchange)
+        if with_site is not None:
+            site = SiteProcess(directory)
+            site.start()
+            undo.callback(site.stop)
+            extra += site.configuration(*with_site)
+        bed = Bed(directory, tpm, exchanges, site, AgentProcess(directory, extra))
+        undo.pop_all()
+        return bed
+    raise BedError("unreachable")  # an ExitStack suppresses nothing
