@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from probes import attribute
-from probes.component import Component, ComponentKind, clean, properties
+from probes.component import Component, ComponentKind, properties
 from probes.probe import Malformed
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read_controllers(host: Host) -> tuple[str, ...]:
     :raises Absent: where no EDAC driver is loaded.
     """
     return tuple(
-        clean(host.text(f"{EDAC}/{name}/mc_name"))
+        attribute.name(host, f"{EDAC}/{name}/mc_name") or name
         for name in host.names(EDAC)
         if name.startswith("mc") and name[2:].isdigit()
     )

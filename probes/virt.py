@@ -71,7 +71,7 @@ def detect(
     if by_dmi or hypervisor or by_clock:
         return by_dmi or hypervisor or by_clock
     if device_tree:
-        return {"linux,kvm": "kvm", "xen": "xen"}.get(device_tree.partition("\0")[0], "vm-other")
+        return next((name for name in ("kvm", "xen") if name in device_tree), "vm-other")
     return "vm-other" if flag else "none"
 
 
