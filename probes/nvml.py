@@ -8,6 +8,7 @@ alone weighs 4 MiB. Power and energy are read in `nvml_meter.py`.
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -154,9 +155,14 @@ class Session:
 
 
 def sysfs_address(bus_id: str) -> str:
-    """Return NVML's 00000000:06:00.0 as sysfs writes it, 0000:06:00.0."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{int(domain or '0', 16):04x}:{rest}"
+    """Return NVML's 00000000:06:00.0 as sysfs writes it, 0000:06:00.0.
+
+    :raises Malformed: when it is no PCI address.
+    """
+    found = re.fullmatch(r"([0-9a-f]{4,8}):([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", bus_id.lower())
+    if found is None:
+        raise Malformed(f"nvml: {bus_id[:40]!r} is no PCI address")
+    return f"{int(found[1], 16):04x}:{found[2]}"
 
 
 def _text(value: object) -> str:
@@ -267,22 +273,24 @@ def overlay(found: tuple[Component, ...], boards: Boards) -> tuple[Component, ..
 def _components(seat: Component, board: Board, driver: str) -> list[Component]:
     """Return a board at its place on the bus, and its MIG devices."""
     health = Health.DEGRADED if board.remapping_failed else Health.OK
-    known = dict(seat.properties)
+    known: dict[str, str | int | None] = dict(seat.properties)
     card = replace(
         seat,
         model=board.name,
         serial=board.uuid,
         firmware=board.vbios or "",
         properties=properties(
-            **known,
-            id=f"{seat.vendor}:{seat.model}" if seat.model else None,
-            memory_bytes=board.memory_bytes,
-            ecc=None if board.ecc is None else int(board.ecc),
-            mig=None if board.mig is None else int(board.mig),
-            part=board.part,
-            board_serial=board.serial,
-            power_limit_mw=board.power_limit_mw,
-            driver_version=driver,
+            **known
+            | {
+                "id": f"{seat.vendor}:{seat.model}" if seat.model else None,
+                "memory_bytes": board.memory_bytes,
+                "ecc": None if board.ecc is None else int(board.ecc),
+                "mig": None if board.mig is None else int(board.mig),
+                "part": board.part,
+                "board_serial": board.serial,
+                "power_limit_mw": board.power_limit_mw,
+                "driver_version": driver,
+            },
         ),
         health=health,
     )

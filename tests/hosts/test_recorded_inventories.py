@@ -31,10 +31,10 @@ def node_exporter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def server(tmp_path: Path, node_exporter: Path) -> Path:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, node_exporter: Path) -> Path:
     """node_exporter's /sys with a Dell's SMBIOS table, disks and two A100 boards put in."""
-    root = tmp_path / "server"
+    root = tmp_path_factory.mktemp("server") / "root"
     shutil.copytree(node_exporter, root, symlinks=True)
     text = next((HERE / "dmidecode").glob("Dell_PowerEdge_R6515*")).read_text()
     table = encode(read_dump(text), release(text))

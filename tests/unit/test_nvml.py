@@ -6,6 +6,7 @@ import json
 import os
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -196,6 +197,19 @@ def test_other_accelerators_are_left_alone() -> None:
         ComponentKind.ACCELERATOR, "0000:08:00.0", properties=(("driver", "vfio-pci"),)
     )
     assert nvml.overlay((taken,), nvml.Boards("570", ())) == (taken,)
+
+
+def test_what_nvml_says_wins_over_sysfs() -> None:
+    seat = replace(SEAT, properties=(("class", "030200"), ("memory_bytes", "1")))
+    board = replace(BOARD, memory_bytes=2)
+    (card,) = nvml.overlay((seat,), nvml.Boards("570", (board,)))
+    assert card.get("memory_bytes") == "2"
+
+
+@pytest.mark.parametrize("address", ["", "06:00.0", "00000000:06:00.8", "x" * 300])
+def test_no_pci_address(address: str) -> None:
+    with pytest.raises(Malformed):
+        nvml.sysfs_address(address)
 
 
 def test_memory_that_cannot_be_remapped_degrades() -> None:
