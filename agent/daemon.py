@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import grpc.aio
 import structlog
 
 from agent import admin, log
@@ -24,6 +25,7 @@ from agent.delivery import Delivery
 from agent.errors import ExchangeError, HearthError, Overloaded
 from agent.exchange import enroll as enrolling
 from agent.exchange.enrolment import Enrolment, known
+from agent.exchange.renew import keep_certificate
 from agent.exchange.stream import Link, Session
 from agent.journal import checkpoints
 from agent.leases import missing_controllers, places
@@ -126,9 +128,12 @@ class Daemon:
         self.links.append(link)
         node = self.node
 
+        async def renewal(channel: grpc.aio.Channel, nonce: bytes) -> None:
+            await keep_certificate(node, link, channel, nonce)
+
         async def attempt(backoff: Backoff) -> None:
             session = Session(
-                link, node.journal, self.market, node.clock, node.node_id, node.log_id
+                link, node.journal, self.market, node.clock, node.node_id, node.log_id, renewal
             )
             await session.run(backoff)
 
@@ -155,7 +160,7 @@ class Daemon:
 
 def link_of(node: Node, row: int, enrolment: Enrolment) -> Link:
     """One enrolment with its TLS key."""
-    pem = enrolling.tls_key_file(node, enrolment.exchange_id).read_bytes()
+    pem = enrolling.tls_key_file(node, enrolment.tls_chain[0]).read_bytes()
     return Link(row, enrolment, pem, SoftwareKey.from_pem(pem).spki)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -37,9 +38,20 @@ REFUSALS = (
 )
 
 
-def tls_key_file(node: Node, exchange_id: str) -> Path:
-    """Where the TLS key of one enrolment is kept."""
-    return node.state / f"tls-{exchange_id[:32]}.pem"
+def tls_key_file(node: Node, certificate: bytes) -> Path:
+    """Where the key of one TLS certificate (DER) is kept: a renewal overwrites no other."""
+    return node.state / f"tls-{hashlib.sha256(certificate).hexdigest()[:32]}.pem"
+
+
+def keep_key(file: Path, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Write a TLS key where only this user reads it, and return it as PEM."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    write_secret(file, pem)
+    return pem
 
 
 def certificate_request(node_id: str) -> tuple[ec.EllipticCurvePrivateKey, bytes, bytes]:
@@ -94,7 +106,7 @@ async def enroll(node: Node, endpoint: str, token: str, ca_pem: bytes | None) ->
         raise ExchangeError(
             f"{where}: certified {result.node_id[:16]}, this is {node.node_id[:16]}"
         )
-    _check_certificates(where, result, tls_spki, node.root.identity.spki)
+    check_certificates(where, result.tls_chain, result.ak_chain, tls_spki, node.root.identity.spki)
     enrolment = Enrolment(
         exchange_id=challenge.exchange_id,
         display_name=challenge.display_name,
@@ -105,16 +117,11 @@ async def enroll(node: Node, endpoint: str, token: str, ca_pem: bytes | None) ->
         tls_chain=result.tls_chain,
         ak_chain=result.ak_chain,
         assurance=result.assurance,
+        issue_ns=node.clock.now().wall_ns,
         expire_ns=result.expire_ns,
     )
     # The key first: an enrolment without its key is worth nothing, a key without one does no harm.
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    file = tls_key_file(node, challenge.exchange_id)
-    await asyncio.to_thread(write_secret, file, pem)
+    await asyncio.to_thread(keep_key, tls_key_file(node, result.tls_chain[0]), key)
     await node.journal.write(lambda change: _keep(change, node, enrolment))
     return enrolment
 
@@ -159,11 +166,18 @@ async def _answer(
     return response
 
 
-def _check_certificates(where: str, result: wire.Result, tls_spki: bytes, ak_spki: bytes) -> None:
-    for chain, spki, what in (
-        (result.tls_chain, tls_spki, "TLS"),
-        (result.ak_chain, ak_spki, "AK"),
-    ):
+def check_certificates(
+    where: str,
+    tls_chain: tuple[bytes, ...],
+    ak_chain: tuple[bytes, ...],
+    tls_spki: bytes,
+    ak_spki: bytes,
+) -> None:
+    """See that both certificates are over our keys.
+
+    :raises ExchangeError: when one is not.
+    """
+    for chain, spki, what in ((tls_chain, tls_spki, "TLS"), (ak_chain, ak_spki, "AK")):
         try:
             leaf = x509.load_der_x509_certificate(chain[0])
             certified = leaf.public_key().public_bytes(

@@ -19,6 +19,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     tls_chain: tuple[bytes, ...]
     ak_chain: tuple[bytes, ...]  # leaf first, ends in the exchange's CA
     assurance: int  # hearth.v1.AssuranceClass
+    issue_ns: int  # when it was certified, and until when; wall clock
     expire_ns: int
 
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import textwrap
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
@@ -72,6 +72,10 @@ class Desk(Protocol):
         ...
 
 
+# Sees to the client certificate over a running session, given its channel and welcome nonce.
+Renewal = Callable[[grpc.aio.Channel, bytes], Coroutine[None, None, None]]
+
+
 @dataclass(slots=True)
 class Standing:
     """How things stand with one exchange, for people."""
@@ -118,7 +122,14 @@ class Session:
     """One run of the stream, from Hello until something ends it."""
 
     def __init__(
-        self, link: Link, journal: Journal, desk: Desk, clock: Clock, node_id: str, log_id: str
+        self,
+        link: Link,
+        journal: Journal,
+        desk: Desk,
+        clock: Clock,
+        node_id: str,
+        log_id: str,
+        renewal: Renewal,
     ) -> None:
         self._link = link
         self._journal = journal
@@ -126,6 +137,7 @@ class Session:
         self._clock = clock
         self._node_id = node_id
         self._log_id = log_id
+        self._renewal = renewal
         self._urgent: deque[session_pb2.SessionRequest] = deque(maxlen=MOST_URGENT)
         self._outgoing = Outgoing(last=0)
         self._incoming = Incoming(applied=0)
@@ -148,7 +160,7 @@ class Session:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await channel.channel_ready()
             call = ExchangeServiceStub(channel).Session()
-            await self._greet(call)
+            nonce = await self._greet(call)
             backoff.reset()
             self._link.standing.connected = True
             self._link.standing.last_error = ""
@@ -156,6 +168,7 @@ class Session:
                 tasks.create_task(self._send(call), name="send")
                 tasks.create_task(self._beat(), name="beat")
                 tasks.create_task(self._receive(call, tasks), name="receive")
+                tasks.create_task(self._renewal(channel, nonce), name="renew")
         except* grpc.aio.AioRpcError as group:
             raise self._failure(endpoint, group) from None
         except* (MalformedMessage, ProtocolBroken, ExchangeError, TpmError) as group:
@@ -182,7 +195,8 @@ class Session:
         self._link.standing.last_error = text
         return ExchangeError(f"{endpoint}: {text}")
 
-    async def _greet(self, call: Call) -> None:
+    async def _greet(self, call: Call) -> bytes:
+        """Hello, Welcome, evidence; returns the welcome's nonce."""
         row = self._link.row
         cursors = await self._journal.write(lambda change: outbox.begin_session(change, row))
         self._incoming.applied = cursors.applied_through
@@ -215,6 +229,7 @@ class Session:
             )
             await call.write(wire.evidence(content))
         await self._advance(welcome.delivered_through)
+        return welcome.nonce
 
     async def _read(self, call: Call) -> wire.Response:
         message = await call.read()

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
-from hearth.v1 import attestation_pb2
+from hearth.v1 import attestation_pb2, session_pb2
 
 from agent.errors import MalformedMessage
 from agent.wire.requests import nanoseconds
@@ -125,4 +125,23 @@ def result(response: attestation_pb2.EnrollResponse) -> Result:
         tuple(message.ak_certificate_chain),
         message.assurance,
         nanoseconds(message.expire_time, "expire_time"),
+    )
+
+
+def renewal(csr: bytes, evidence: bytes) -> session_pb2.RenewCertificateRequest:
+    """Ask for a client certificate over a new key."""
+    return session_pb2.RenewCertificateRequest(tls_csr=csr, evidence=evidence)
+
+
+def renewed(
+    response: session_pb2.RenewCertificateResponse,
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+    """TLS chain, AK chain and expiry in ns since the epoch.
+
+    :raises MalformedMessage: when the expiry is out of range.
+    """
+    return (
+        tuple(response.tls_certificate_chain),
+        tuple(response.ak_certificate_chain),
+        nanoseconds(response.expire_time, "expire_time"),
     )
