@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ from tests.fakes.fake_ca import EKU_EK
 from tests.fakes.fake_node import EXCHANGES, FakeNode
 from tests.fakes.fake_tpm import FakeTpm
 
-SCRIPT = Path(__file__).parents[2] / "proto" / "examples" / "verify.mjs"
+PROTO = Path(__file__).parents[2] / "proto"
+SCRIPT = PROTO / "examples" / "verify.mjs"
+VECTORS = json.loads((PROTO / "vectors" / "proofs.json").read_text())
 NODE = shutil.which("node") or shutil.which("nodejs")
 # One process for many files: a start of Node takes longer than a hundred verifications.
 MANY = """
@@ -86,6 +89,17 @@ def test_it_exits_with_0_under_a_pinned_ca_and_with_3_under_none(
     refused = _node(SCRIPT, file, ca)
     assert refused.returncode == 1
     assert "canonical" in refused.stderr
+
+
+@pytest.mark.parametrize("case", VECTORS, ids=[Path(case["file"]).stem for case in VECTORS])
+def test_it_answers_as_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
+    pinned = []
+    for number, der in enumerate(case["pinned"]):
+        pinned.append(tmp_path / f"{number}.der")
+        pinned[-1].write_bytes(bytes.fromhex(der))
+    done = _node(SCRIPT, PROTO / "vectors" / case["file"], *pinned)
+    assert done.returncode == case["exit_code"], done.stderr
+    assert done.stderr.startswith("refused: ") is (case["exit_code"] == 1)
 
 
 def test_one_changed_character_anywhere_is_refused(host: FakeNode, tmp_path: Path) -> None:
