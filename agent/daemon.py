@@ -19,8 +19,6 @@ import structlog
 from agent import admin, log
 from agent.clock import SECOND
 from agent.config import Config, load
-from agent.core.energy import Sharing
-from agent.core.receipt import VCPU
 from agent.delivery import Delivery
 from agent.errors import ExchangeError, HearthError, Overloaded
 from agent.exchange import enroll as enrolling
@@ -37,12 +35,13 @@ from agent.supervise import Backoff, every, forever, retrying
 from attest.errors import AttestError, TpmError
 from attest.keys import SoftwareKey
 from probes.host import Host
-from probes.probe import ProbeError
+from probes.hotplug import Hotplug
+from probes.probe import Absent, ProbeError
 
 logger = structlog.get_logger()
 
 STOP_DEADLINE_S = 10.0
-RECONCILE_NS = SECOND // 10
+SETTLE_NS = SECOND
 
 
 @dataclass(slots=True)
@@ -84,6 +83,22 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self.changed.wait()
+
+    async def follow_hardware(self, host: Host) -> NoReturn:
+        """Take the inventory again when the kernel says that hardware came or went."""
+        try:
+            hotplug = Hotplug(host)
+        except Absent as error:
+            logger.warning("hotplug_unheard", error=str(error))
+            await forever_idle()
+        news = asyncio.Event()
+        asyncio.get_running_loop().add_reader(hotplug.fileno(), news.set)
+        while True:
+            await news.wait()
+            await self.node.clock.sleep(SETTLE_NS)  # a device comes as a burst of events
+            news.clear()
+            if hotplug.drain() and await self.node.look_again():
+                self.wake()
 
     async def checkpoint(self) -> NoReturn:
         """Cut a checkpoint at its interval, and at once when asked."""
@@ -189,6 +204,12 @@ async def watchdog(daemon: Daemon) -> NoReturn:
     await every(daemon.node.clock, max(interval, SECOND), step)
 
 
+async def forever_idle() -> NoReturn:
+    """Wait without end: a task whose work there is no means for."""
+    while True:
+        await asyncio.Event().wait()
+
+
 async def build(config: Config, host: Host) -> Daemon:
     """Open the node and put the parts together.
 
@@ -197,17 +218,9 @@ async def build(config: Config, host: Host) -> Daemon:
     node = await Node.open(config, host)
     try:
         where = places(config.lease.cgroup_root, host)
-        traits = node.inventory.traits
-        if missing_controllers(where):
-            traits = tuple(sorted((*traits, LIMITS_NOT_ENFORCED)))
-        sharing = Sharing(
-            vcpus=node.total.get(VCPU, 0) + config.reserve.vcpu,
-            site_share_ppm=config.site.share_ppm,
-            idle_milliwatts=config.energy.idle_milliwatts,
-        )
         cut_now = asyncio.Event()
-        market = Market(node, traits)
-        delivery = Delivery(node, market, where, sharing, cut_now.set)
+        market = Market(node, (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ())
+        delivery = Delivery(node, market, where, cut_now.set)
         market.environment = delivery.environment
         await delivery.restore()
     except BaseException:
@@ -241,6 +254,7 @@ async def run(config: Config, host: Host | None = None) -> None:
                 "deliver": daemon.deliver(),
                 "reconcile": daemon.reconcile(),
                 "checkpoint": daemon.checkpoint(),
+                "hardware": daemon.follow_hardware(host),
                 "watchdog": watchdog(daemon),
                 **{
                     f"probe-{place}-{probe.name}": watch(

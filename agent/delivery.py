@@ -58,7 +58,6 @@ class Delivery:
     node: Node
     market: Market
     places: Places
-    sharing: Sharing
     want_checkpoint: Callable[[], None]
     state: MeterState = field(default_factory=MeterState)
     running: dict[str, _Running] = field(default_factory=dict)
@@ -90,6 +89,16 @@ class Delivery:
         except CgroupError as error:
             logger.warning("cgroup_missing", lease=lease.key.lease_id, error=str(error))
 
+    @property
+    def sharing(self) -> Sharing:
+        """How energy is divided, by the inventory as it is."""
+        config = self.node.config
+        return Sharing(
+            vcpus=max(1, self.node.capacity.get(receipts.VCPU, 1)),
+            site_share_ppm=config.site.share_ppm,
+            idle_milliwatts=config.energy.idle_milliwatts,
+        )
+
     # --- sampling ------------------------------------------------------------------------------
 
     def _attach(self, stored: ledger.Stored) -> None:
@@ -101,7 +110,7 @@ class Delivery:
     def sample(self) -> None:
         """Read every lease's cgroup once and take it into the meter's state."""
         at = self.node.clock.now()
-        threads = max(1, self.sharing.vcpus)
+        threads = self.sharing.vcpus
         meters = dict(self.state.leases)
         for key, item in self.running.items():
             if key in meters and item.stored.lease.state is not LeaseState.CLOSING:
@@ -283,7 +292,7 @@ class Delivery:
         meter = metering.open_meter(self.node.clock.now(), exchange_ns - lease.start_ns)
         self._attach(stored)
         item = self.running[key]
-        meter = self._advance(meter, item, self.node.clock.now(), max(1, self.sharing.vcpus))
+        meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
         self.state = msgspec.structs.replace(self.state, leases={**self.state.leases, key: meter})
         durable = msgspec.msgpack.encode(self.state)
 
@@ -316,7 +325,7 @@ class Delivery:
         meter = self.state.leases.get(key)
         if meter is None:
             meter = metering.open_meter(self.node.clock.now())
-        meter = self._advance(meter, item, self.node.clock.now(), max(1, self.sharing.vcpus))
+        meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
         meter = last_attribution(self.state, meter)
         left = {name: value for name, value in self.state.leases.items() if name != key}
         state = msgspec.structs.replace(self.state, leases=left)

@@ -74,7 +74,7 @@ class Market:
     """Answers requests inside the transaction that takes them, and keeps offers fresh."""
 
     node: Node
-    traits: tuple[str, ...]
+    own_traits: tuple[str, ...]  # what this host adds to its inventory's
     environment: Callable[[], offers.Environment] = lambda: offers.Environment(window_ns=1)
     draining: bool = False
     _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
@@ -247,9 +247,10 @@ class Market:
                 issue_ns=wall,
                 expire_ns=wall + lifetime,
                 available_until_ns=wall + config.offer.available_days * DAY_NS,
-                sellable=self.node.total,
+                capacity=self.node.capacity,
+                reserved=self.node.reserved,
                 available=available,
-                traits=self.traits,
+                traits=tuple(sorted({*self.node.inventory.traits, *self.own_traits})),
                 site=offers.Site(
                     config.site.id,
                     config.site.share_ppm,

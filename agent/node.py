@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -124,12 +124,22 @@ class Node:
     inventory: Inventory
     inventory_digest: bytes
     inventory_generation: int
-    total: dict[str, int] = field(default_factory=dict)  # sellable units
+    capacity: dict[str, int]  # units that the inventory has
 
     @property
     def node_id(self) -> str:
         """Lower-case hex SHA-256 of the AK name."""
         return self.root.identity.node_id
+
+    @property
+    def reserved(self) -> dict[str, int]:
+        """Units that are never sold."""
+        return host_reserve(self.config)
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Units that are sold at all."""
+        return sellable(self.capacity, self.reserved)
 
     @property
     def origin(self) -> str:
@@ -216,6 +226,27 @@ class Node:
             )
         )
 
+    async def look_again(self) -> bool:
+        """Take the inventory anew, after hardware came or went; whether it is another one.
+
+        A new generation is logged before anything is offered or quoted from it.
+        """
+        found = await asyncio.to_thread(take, self.host)
+        content = encode_inventory(found)
+        digest = hashlib.sha256(content).digest()
+        if digest == self.inventory_digest:
+            return False
+
+        def write(change: Transaction) -> int:
+            exchanges = [int(row[0]) for row in change.all("SELECT id FROM exchanges")]
+            return note_inventory(change, self.scribe, content, exchanges)
+
+        self.inventory_generation = await self.journal.write(write)
+        self.inventory, self.inventory_digest = found, digest
+        self.capacity = dict(resources(found))
+        logger.info("inventory_changed", generation=self.inventory_generation)
+        return True
+
     def close(self) -> None:
         """Give everything back."""
         self.journal.close()
@@ -275,8 +306,7 @@ async def _introduce(
             log_id=log_id,
         )
     )
-    reserve = host_reserve(config)
-    content = encode_inventory(inventory, reserve)
+    content = encode_inventory(inventory)
     digest = hashlib.sha256(content).digest()
 
     def write(change: Transaction) -> int:
@@ -300,7 +330,6 @@ async def _introduce(
         inventory=digest.hex()[:16],
         generation=generation,
     )
-    total = sellable(dict(resources(inventory)), reserve)
     return Node(
         config,
         host,
@@ -313,7 +342,7 @@ async def _introduce(
         inventory,
         digest,
         generation,
-        total,
+        dict(resources(inventory)),
     )
 
 

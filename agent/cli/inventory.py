@@ -76,7 +76,7 @@ def _digest(found: Inventory) -> str:
 
     from agent.wire.hardware import encode_inventory
 
-    return hashlib.sha256(encode_inventory(found, {})).hexdigest()
+    return hashlib.sha256(encode_inventory(found)).hexdigest()
 
 
 def _json(found: Inventory) -> str:

@@ -75,7 +75,8 @@ class Offer:
     issue_ns: int
     expire_ns: int
     available_until_ns: int
-    sellable: Units
+    capacity: Units
+    reserved: Units
     available: Units
     traits: tuple[str, ...]
     site: Site

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from hearth.v1 import inventory_pb2
 
-from agent.core.lease import Units
-from agent.wire.statements import enum, units_message
+from agent.wire.statements import enum
 from probes.component import Component
-from probes.inventory import Inventory, resources
+from probes.inventory import Inventory
 
 
-def encode_inventory(inventory: Inventory, reserve: Units) -> bytes:
+def encode_inventory(inventory: Inventory) -> bytes:
     """Serialise an inventory; its SHA-256 is the inventory digest that evidence quotes."""
     return inventory_pb2.Inventory(
         components=[_component(item) for item in inventory.components],
         traits=inventory.traits,
-        capacity=units_message(dict(resources(inventory))),
-        host_reserve=units_message(reserve),
         kernel_release=inventory.kernel_release,
         virtualization=inventory.virtualization,
     ).SerializeToString(deterministic=True)

@@ -131,8 +131,9 @@ def encode_offer(offer: Offer) -> bytes:
                 allocation_ratio_permille=1000,
                 kubernetes_name=KUBERNETES_NAMES.get(name, ""),
                 total_units=total,
+                reserved_units=offer.reserved.get(name, 0),
             )
-            for name, total in sorted(offer.sellable.items())
+            for name, total in sorted(offer.capacity.items())
         ],
         traits=offer.traits,
         location=offer_pb2.Location(

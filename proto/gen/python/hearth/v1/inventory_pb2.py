@@ -22,10 +22,9 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from hearth.v1 import common_pb2 as hearth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/inventory.proto\x12\thearth.v1\x1a\x16hearth/v1/common.proto\"\xd1\x01\n\tInventory\x12(\n\ncomponents\x18\x01 \x03(\x0b\x32\x14.hearth.v1.Component\x12\x0e\n\x06traits\x18\x02 \x03(\t\x12*\n\x08\x63\x61pacity\x18\x03 \x03(\x0b\x32\x18.hearth.v1.ResourceUnits\x12.\n\x0chost_reserve\x18\x04 \x03(\x0b\x32\x18.hearth.v1.ResourceUnits\x12\x16\n\x0ekernel_release\x18\x05 \x01(\t\x12\x16\n\x0evirtualization\x18\x06 \x01(\t\"\xd1\x01\n\tComponent\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.hearth.v1.ComponentKind\x12\x0f\n\x07locator\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x10\n\x08\x66irmware\x18\x06 \x01(\t\x12\'\n\nproperties\x18\x07 \x03(\x0b\x32\x13.hearth.v1.Property\x12!\n\x06health\x18\x08 \x01(\x0e\x32\x11.hearth.v1.Health\"&\n\x08Property\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*\xb1\x03\n\rComponentKind\x12\x1e\n\x1a\x43OMPONENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPONENT_KIND_SYSTEM\x10\x01\x12\x18\n\x14\x43OMPONENT_KIND_BOARD\x10\x02\x12\x1b\n\x17\x43OMPONENT_KIND_FIRMWARE\x10\x03\x12\x1c\n\x18\x43OMPONENT_KIND_PROCESSOR\x10\x04\x12 \n\x1c\x43OMPONENT_KIND_MEMORY_MODULE\x10\x05\x12\x17\n\x13\x43OMPONENT_KIND_DISK\x10\x06\x12$\n COMPONENT_KIND_NETWORK_INTERFACE\x10\x07\x12\x1e\n\x1a\x43OMPONENT_KIND_ACCELERATOR\x10\x08\x12\x1d\n\x19\x43OMPONENT_KIND_PCI_DEVICE\x10\t\x12\x1d\n\x19\x43OMPONENT_KIND_USB_DEVICE\x10\n\x12\x16\n\x12\x43OMPONENT_KIND_TPM\x10\x0b\x12\x1f\n\x1b\x43OMPONENT_KIND_POWER_SUPPLY\x10\x0c\x12\x18\n\x14\x43OMPONENT_KIND_METER\x10\r*W\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x11\n\rHEALTH_FAILED\x10\x03\x42\x36\n\rdev.hearth.v1P\x01Z#hearth.dev/proto/hearth/v1;hearthv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/v1/inventory.proto\x12\thearth.v1\"u\n\tInventory\x12(\n\ncomponents\x18\x01 \x03(\x0b\x32\x14.hearth.v1.Component\x12\x0e\n\x06traits\x18\x02 \x03(\t\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\x12\x16\n\x0evirtualization\x18\x04 \x01(\t\"\xd1\x01\n\tComponent\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.hearth.v1.ComponentKind\x12\x0f\n\x07locator\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x10\n\x08\x66irmware\x18\x06 \x01(\t\x12\'\n\nproperties\x18\x07 \x03(\x0b\x32\x13.hearth.v1.Property\x12!\n\x06health\x18\x08 \x01(\x0e\x32\x11.hearth.v1.Health\"&\n\x08Property\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*\xb1\x03\n\rComponentKind\x12\x1e\n\x1a\x43OMPONENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPONENT_KIND_SYSTEM\x10\x01\x12\x18\n\x14\x43OMPONENT_KIND_BOARD\x10\x02\x12\x1b\n\x17\x43OMPONENT_KIND_FIRMWARE\x10\x03\x12\x1c\n\x18\x43OMPONENT_KIND_PROCESSOR\x10\x04\x12 \n\x1c\x43OMPONENT_KIND_MEMORY_MODULE\x10\x05\x12\x17\n\x13\x43OMPONENT_KIND_DISK\x10\x06\x12$\n COMPONENT_KIND_NETWORK_INTERFACE\x10\x07\x12\x1e\n\x1a\x43OMPONENT_KIND_ACCELERATOR\x10\x08\x12\x1d\n\x19\x43OMPONENT_KIND_PCI_DEVICE\x10\t\x12\x1d\n\x19\x43OMPONENT_KIND_USB_DEVICE\x10\n\x12\x16\n\x12\x43OMPONENT_KIND_TPM\x10\x0b\x12\x1f\n\x1b\x43OMPONENT_KIND_POWER_SUPPLY\x10\x0c\x12\x18\n\x14\x43OMPONENT_KIND_METER\x10\r*W\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x11\n\rHEALTH_FAILED\x10\x03\x42\x36\n\rdev.hearth.v1P\x01Z#hearth.dev/proto/hearth/v1;hearthv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +32,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.v1.inventory_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.hearth.v1P\001Z#hearth.dev/proto/hearth/v1;hearthv1'
-  _globals['_COMPONENTKIND']._serialized_start=529
-  _globals['_COMPONENTKIND']._serialized_end=962
-  _globals['_HEALTH']._serialized_start=964
-  _globals['_HEALTH']._serialized_end=1051
-  _globals['_INVENTORY']._serialized_start=65
-  _globals['_INVENTORY']._serialized_end=274
-  _globals['_COMPONENT']._serialized_start=277
-  _globals['_COMPONENT']._serialized_end=486
-  _globals['_PROPERTY']._serialized_start=488
-  _globals['_PROPERTY']._serialized_end=526
+  _globals['_COMPONENTKIND']._serialized_start=412
+  _globals['_COMPONENTKIND']._serialized_end=845
+  _globals['_HEALTH']._serialized_start=847
+  _globals['_HEALTH']._serialized_end=934
+  _globals['_INVENTORY']._serialized_start=40
+  _globals['_INVENTORY']._serialized_end=157
+  _globals['_COMPONENT']._serialized_start=160
+  _globals['_COMPONENT']._serialized_end=369
+  _globals['_PROPERTY']._serialized_start=371
+  _globals['_PROPERTY']._serialized_end=409
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,3 @@
-from hearth.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -51,20 +50,16 @@ HEALTH_DEGRADED: Health
 HEALTH_FAILED: Health
 
 class Inventory(_message.Message):
-    __slots__ = ("components", "traits", "capacity", "host_reserve", "kernel_release", "virtualization")
+    __slots__ = ("components", "traits", "kernel_release", "virtualization")
     COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     TRAITS_FIELD_NUMBER: _ClassVar[int]
-    CAPACITY_FIELD_NUMBER: _ClassVar[int]
-    HOST_RESERVE_FIELD_NUMBER: _ClassVar[int]
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
     VIRTUALIZATION_FIELD_NUMBER: _ClassVar[int]
     components: _containers.RepeatedCompositeFieldContainer[Component]
     traits: _containers.RepeatedScalarFieldContainer[str]
-    capacity: _containers.RepeatedCompositeFieldContainer[_common_pb2.ResourceUnits]
-    host_reserve: _containers.RepeatedCompositeFieldContainer[_common_pb2.ResourceUnits]
     kernel_release: str
     virtualization: str
-    def __init__(self, components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., capacity: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., host_reserve: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., kernel_release: _Optional[str] = ..., virtualization: _Optional[str] = ...) -> None: ...
+    def __init__(self, components: _Optional[_Iterable[_Union[Component, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., kernel_release: _Optional[str] = ..., virtualization: _Optional[str] = ...) -> None: ...
 
 class Component(_message.Message):
     __slots__ = ("kind", "locator", "vendor", "model", "serial", "firmware", "properties", "health")

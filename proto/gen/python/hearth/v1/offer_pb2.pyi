@@ -143,7 +143,7 @@ class Offer(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., exchange_id: _Optional[str] = ..., offer_id: _Optional[str] = ..., sequence: _Optional[int] = ..., inventory_generation: _Optional[int] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., firmness: _Optional[_Union[Firmness, str]] = ..., inventories: _Optional[_Iterable[_Union[ResourceInventory, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., benchmarks: _Optional[_Iterable[_Union[Benchmark, _Mapping]]] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., power: _Optional[_Union[PowerProfile, _Mapping]] = ..., heat_reuse: _Optional[_Union[HeatReuse, _Mapping]] = ..., service_level: _Optional[_Union[ServiceLevel, _Mapping]] = ..., prices: _Optional[_Iterable[_Union[Price, _Mapping]]] = ..., settlement: _Optional[_Union[SettlementTerms, _Mapping]] = ..., track_record: _Optional[_Union[TrackRecord, _Mapping]] = ..., exclusivity_group: _Optional[str] = ..., assurance: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ...) -> None: ...
 
 class ResourceInventory(_message.Message):
-    __slots__ = ("resource_class", "min_unit", "max_unit", "step_size", "allocation_ratio_permille", "kubernetes_name", "total_units")
+    __slots__ = ("resource_class", "min_unit", "max_unit", "step_size", "allocation_ratio_permille", "kubernetes_name", "total_units", "reserved_units")
     RESOURCE_CLASS_FIELD_NUMBER: _ClassVar[int]
     MIN_UNIT_FIELD_NUMBER: _ClassVar[int]
     MAX_UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class ResourceInventory(_message.Message):
     ALLOCATION_RATIO_PERMILLE_FIELD_NUMBER: _ClassVar[int]
     KUBERNETES_NAME_FIELD_NUMBER: _ClassVar[int]
     TOTAL_UNITS_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_UNITS_FIELD_NUMBER: _ClassVar[int]
     resource_class: str
     min_unit: int
     max_unit: int
@@ -158,7 +159,8 @@ class ResourceInventory(_message.Message):
     allocation_ratio_permille: int
     kubernetes_name: str
     total_units: int
-    def __init__(self, resource_class: _Optional[str] = ..., min_unit: _Optional[int] = ..., max_unit: _Optional[int] = ..., step_size: _Optional[int] = ..., allocation_ratio_permille: _Optional[int] = ..., kubernetes_name: _Optional[str] = ..., total_units: _Optional[int] = ...) -> None: ...
+    reserved_units: int
+    def __init__(self, resource_class: _Optional[str] = ..., min_unit: _Optional[int] = ..., max_unit: _Optional[int] = ..., step_size: _Optional[int] = ..., allocation_ratio_permille: _Optional[int] = ..., kubernetes_name: _Optional[str] = ..., total_units: _Optional[int] = ..., reserved_units: _Optional[int] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("resource_class", "vendor", "model", "pci_id", "memory_bytes", "count")
