@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import grpc
 import pytest
@@ -31,6 +33,7 @@ async def exchange(tmp_path: Path) -> AsyncIterator[SandboxProcess]:
     yield running
     if running.is_running:
         assert await running.stop() == 0
+    assert running.tracebacks() == []
 
 
 def new_agent() -> ScriptedAgent:
@@ -515,6 +518,38 @@ async def test_kill_and_restart_lose_nothing(
     node = await exchange.node(agent.node_id)
     assert (node["receipts_final"], node["receipts_rejected"], node["gaps"]) == (45, 0, 0)
     assert node["leases"] == {"ACTIVE": 1}
+
+
+async def test_killed_at_any_moment(exchange: SandboxProcess, agent: ScriptedAgent) -> None:
+    """Deliver, checkpoint and kill at random; in the end everything is there once."""
+    random = Random(20)
+    async with agent.attested() as talk:
+        leased = await lease(exchange, talk)
+    for _ in range(5):
+        for _ in range(60):
+            agent.post(leased.meter.receipt())
+        async with agent.attested() as talk:
+            kill = asyncio.create_task(kill_after(exchange, random.uniform(0, 0.15)))
+            with contextlib.suppress(StreamEnded):
+                while True:
+                    await talk.confirmed(await talk.deliver())
+                    await talk.send(checkpoint=agent.bundle(talk.witnessed))
+                    await talk.until(lambda each: each.WhichOneof("body") == "witnessed")
+                    await talk.deliver(first=max(1, talk.through - 30))  # and again, what it has
+            await kill
+        await exchange.start()
+    async with agent.attested() as talk:
+        await talk.confirmed()
+        await talk.witness(agent.bundle(talk.witnessed))
+    node = await exchange.node(agent.node_id)
+    assert (node["receipts_final"], node["receipts_rejected"]) == (300, 0)
+    assert (node["gaps"], node["regressions"], node["checkpoints_rejected"]) == (0, 0, 0)
+    assert node["deliveries_received"] == len(agent.outbox)
+
+
+async def kill_after(exchange: SandboxProcess, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await exchange.kill()
 
 
 async def test_undelivered_request_comes_after_a_restart(

@@ -63,6 +63,11 @@ class SandboxProcess:
         lines = (self.directory / "log.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def tracebacks(self) -> list[str]:
+        """What fell through to standard error: there must be nothing."""
+        lines = (self.directory / "log.jsonl").read_text().splitlines()
+        return [line for line in lines if "Traceback" in line or "Error:" in line]
+
     async def kill(self) -> None:
         """SIGKILL."""
         process = self._running()

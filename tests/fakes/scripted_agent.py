@@ -277,6 +277,7 @@ class Conversation:
     call: Any
     seen: list[SessionResponse] = field(default_factory=list)
     through: int = 0  # highest delivery sequence that the exchange confirmed
+    witnessed: int = 0  # size of the newest head that the exchange has
     received: list[Envelope] = field(default_factory=list)  # new journaled envelopes, in order
 
     async def send(self, **fields: Any) -> None:
@@ -285,6 +286,8 @@ class Conversation:
     async def read(self) -> SessionResponse:
         response: SessionResponse = await _next(self.call)
         self.seen.append(response)
+        if response.WhichOneof("body") == "witnessed":
+            self.witnessed = response.witnessed.size
         self.through = max(self.through, response.delivered_through)
         for offset, item in enumerate(response.envelopes.items):
             if response.delivery_sequence + offset == self.agent.applied + 1:
@@ -318,6 +321,7 @@ class Conversation:
         response = await self.read()
         assert response.WhichOneof("body") == "welcome", response
         self.through = response.welcome.delivered_through
+        self.witnessed = response.welcome.witnessed.size
         return response.welcome
 
     async def say_hello(self, **changed: Any) -> None:

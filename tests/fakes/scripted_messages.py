@@ -56,7 +56,7 @@ def decision(request: Envelope, outcome: str = "ACCEPTED") -> lease_pb2.LeaseDec
 
 
 class Meter:
-    """Receipts of one lease, each a second after the other."""
+    """Receipts of one lease."""
 
     def __init__(self, agent: ScriptedAgent, agreement: Envelope) -> None:
         self.agent = agent
@@ -66,12 +66,12 @@ class Meter:
         self.previous = b""
 
     def receipt(
-        self, *, seconds: int = 1, final: bool = False, **changed: Any
+        self, *, step_ms: int = 1, final: bool = False, **changed: Any
     ) -> lease_pb2.Receipt:
-        """The next receipt; times are those since the lease's start, scaled by `seconds`."""
+        """The next receipt, `step_ms` of the lease's time after the one before."""
         self.sequence += 1
         start = self.agreement.start_time.ToNanoseconds()
-        milliseconds = self.sequence * seconds
+        milliseconds = self.sequence * step_ms
         message = lease_pb2.Receipt(
             node_id=self.agent.node_id,
             exchange_id=self.agent.exchange_id,
@@ -84,7 +84,7 @@ class Meter:
             boot_id=BOOT,
             final=final,
         )
-        message.interval.start_time.FromNanoseconds(start + (milliseconds - seconds) * 1_000_000)
+        message.interval.start_time.FromNanoseconds(start + (milliseconds - step_ms) * 1_000_000)
         message.interval.end_time.FromNanoseconds(start + milliseconds * 1_000_000)
         for part in self.agreement.units:
             message.totals.add(

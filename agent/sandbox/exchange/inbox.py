@@ -139,6 +139,7 @@ class _Batch:
         self._leaves = Leaves(db, node)
         self._leases: dict[str, _Lease] = {}
         self._rows: list[tuple[object, ...]] = []
+        self._about: str | None = None  # lease id of the message at hand, once it is known
         self.refusals: list[Refusal] = []
         self._acts: dict[str, Callable[[Envelope, int | None], None]] = {
             "LogStart": self._leaves.start,
@@ -157,7 +158,7 @@ class _Batch:
         envelope = envelope_from_proto(item.envelope)
         index = item.log_index if item.HasField("log_index") else None
         refusal: Refusal | None = None
-        placed = False
+        placed, self._about = False, None
         try:
             name = message_name(envelope.payload_type)
             if index is not None and name != "LogStart":
@@ -205,8 +206,8 @@ class _Batch:
                 self._node.node_id,
                 sequence,
                 item.envelope.SerializeToString(),
-                _lease_of(envelope),
-                self._leaves.log_id,
+                self._about or _lease_of(envelope),
+                self._leaves.ordinal,
                 index,
                 leaf,
                 refusal.detail if refusal is not None else None,
@@ -252,11 +253,12 @@ class _Batch:
         signer = self._leaves.signer(envelope)
         if self._eager:
             verify_only(envelope, signer)
-        lease_id = _lease_of(envelope) or ""
-        lease = self._leases.get(lease_id) or self._load_lease(lease_id)
         try:
-            after = judge.judge(
-                envelope.payload, lease.contract, lease.registers, log_id, self._now_ns
+            receipt = judge.parse(envelope.payload)
+            self._about = lease_id = receipt.lease_id
+            lease = self._leases.get(lease_id) or self._load_lease(lease_id)
+            after = judge.judge_parsed(
+                receipt, envelope.payload, lease.contract, lease.registers, log_id, self._now_ns
             )
         except judge.ReceiptRefused as error:
             raise Refused(_MALFORMED, str(error)) from error
@@ -270,7 +272,7 @@ class _Batch:
                 lease_id,
                 after.sequence,
                 after.sha256,
-                log_id,
+                self._leaves.ordinal,
                 index,
                 after.gross_msat,
                 Proof.SIGNATURE if self._eager else Proof.CHAIN,

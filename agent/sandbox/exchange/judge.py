@@ -116,7 +116,32 @@ def judge(
     :param now_ns: Unix time of the exchange when the receipt arrived.
     :raises ReceiptRefused: naming the first thing that is wrong.
     """
-    receipt = _parse(payload)
+    return judge_parsed(parse(payload), payload, contract, previous, log_id, now_ns)
+
+
+def parse(payload: bytes) -> Receipt:
+    """Parse a receipt's payload.
+
+    :raises ReceiptRefused: (MALFORMED).
+    """
+    try:
+        return Receipt.FromString(payload)
+    except DecodeError as error:
+        raise ReceiptRefused(Wrong.MALFORMED, str(error)) from error
+
+
+def judge_parsed(
+    receipt: Receipt,
+    payload: bytes,
+    contract: Contract,
+    previous: Registers | None,
+    log_id: str,
+    now_ns: int,
+) -> Registers:
+    """As `judge`, of a receipt that was parsed from exactly this payload.
+
+    :raises ReceiptRefused: as there.
+    """
     _check_names(receipt, contract, log_id)
     _check_chain(receipt, contract, previous)
     after = _registers(receipt, payload)
@@ -133,7 +158,7 @@ def registers(payload: bytes) -> Registers:
 
     :raises ReceiptRefused: (MALFORMED) when these bytes cannot have been.
     """
-    return _registers(_parse(payload), payload)
+    return _registers(parse(payload), payload)
 
 
 def nanoseconds(time: Timestamp) -> int:
@@ -144,13 +169,6 @@ def nanoseconds(time: Timestamp) -> int:
     if not 0 <= time.nanos < 1_000_000_000 or not 0 <= time.seconds < MAX_QUANTITY // 10**9:
         raise ValueError(f"time {time.seconds}.{time.nanos:09d} is out of range")
     return time.seconds * 1_000_000_000 + time.nanos
-
-
-def _parse(payload: bytes) -> Receipt:
-    try:
-        return Receipt.FromString(payload)
-    except DecodeError as error:
-        raise ReceiptRefused(Wrong.MALFORMED, str(error)) from error
 
 
 def _check_names(receipt: Receipt, contract: Contract, log_id: str) -> None:
@@ -219,9 +237,9 @@ def _total(total: MeterTotal) -> Total:
 
 def _check_range(after: Registers) -> None:
     registers = (after.sequence, after.gross_msat, after.energy_mj, after.heat_mj, after.reverse_mj)
-    for quantity in chain(registers, *(total[1:] for total in after.totals)):
-        if quantity is not None and quantity > MAX_QUANTITY:
-            raise ReceiptRefused(Wrong.MALFORMED, f"quantity {quantity} is out of range")
+    largest = max(filter(None, chain(registers, *(total[1:] for total in after.totals))), default=0)
+    if largest > MAX_QUANTITY:
+        raise ReceiptRefused(Wrong.MALFORMED, f"quantity {largest} is out of range")
 
 
 def _check_interval(
@@ -261,7 +279,7 @@ def _check_totals(after: Registers, contract: Contract, previous: Registers | No
             )
         if previous is not None:
             before = previous.totals[index]
-            if any(map(_fell, before[1:], total[1:])):
+            if before != total and any(map(_fell, before[1:], total[1:])):
                 raise ReceiptRefused(Wrong.TOTAL_FELL, f"{name}: {before[1:]} -> {total[1:]}")
 
 

@@ -25,6 +25,7 @@ class Leaves:
         self._db = db
         self._node = node
         self.log_id: str | None = None  # None until a log has started
+        self.ordinal: int | None = None  # of its row
         self._start = b""  # SignedEnvelope of the LogStart
         self._bound = False
         self._size = 0  # of the witnessed head
@@ -63,7 +64,7 @@ class Leaves:
         log_id = hashlib.sha256(envelope.payload).hexdigest()
         serialised = encode_envelope(envelope)
         try:
-            self._db.execute(
+            added = self._db.execute(
                 "INSERT INTO log (node_id, log_id, start) VALUES (?, ?, ?)",
                 (self._node.node_id, log_id, serialised),
             )
@@ -71,6 +72,7 @@ class Leaves:
             raise Refused(_MALFORMED, "this log has started before") from error
         if not first:
             tally(self._db, self._node.node_id, "log_breaks")
+        self.ordinal = added.lastrowid
         self.log_id, self._start, self._bound = log_id, serialised, False
         self._size, self._top, self._taken, self._keys = 0, 0, {0}, {}
 
@@ -83,15 +85,11 @@ class Leaves:
         spki = verify_key_binding(envelope, self._node, log_id)
         if not self._bound:
             verify_only(decode_envelope(self._start), spki)
-            self._db.execute(
-                "UPDATE log SET bound = 1 WHERE node_id = ? AND log_id = ?",
-                (self._node.node_id, log_id),
-            )
+            self._db.execute("UPDATE log SET bound = 1 WHERE ordinal = ?", (self.ordinal,))
             self._bound = True
         key_id = hashlib.sha256(spki).digest()
         self._db.execute(
-            "INSERT OR IGNORE INTO envelope_key VALUES (?, ?, ?, ?)",
-            (self._node.node_id, log_id, key_id, spki),
+            "INSERT OR IGNORE INTO envelope_key VALUES (?, ?, ?)", (self.ordinal, key_id, spki)
         )
         self._keys[key_id] = spki
 
@@ -119,24 +117,22 @@ class Leaves:
 
     def _load(self) -> None:
         row = self._db.execute(
-            "SELECT log_id, size, bound, start, (SELECT coalesce(max(log_index), -1) FROM inbox"
-            " WHERE inbox.node_id = log.node_id AND inbox.log_id = log.log_id) AS top"
+            "SELECT ordinal, log_id, size, bound, start, (SELECT coalesce(max(log_index), -1)"
+            " FROM inbox WHERE log = ordinal AND log_index IS NOT NULL) AS top"
             " FROM log WHERE node_id = ? ORDER BY ordinal DESC LIMIT 1",
             (self._node.node_id,),
         ).fetchone()
         if row is None:
             return
         self.log_id, self._start, self._bound = row["log_id"], row["start"], bool(row["bound"])
-        self._size, self._top = row["size"], row["top"]
+        self.ordinal, self._size, self._top = row["ordinal"], row["size"], row["top"]
         keys = self._db.execute(
-            "SELECT key_id, spki FROM envelope_key WHERE node_id = ? AND log_id = ?",
-            (self._node.node_id, self.log_id),
+            "SELECT key_id, spki FROM envelope_key WHERE log = ?", (self.ordinal,)
         )
         self._keys = {key["key_id"]: key["spki"] for key in keys}
 
     def _is_stored(self, index: int) -> bool:
         found = self._db.execute(
-            "SELECT 1 FROM inbox WHERE node_id = ? AND log_id = ? AND log_index = ?",
-            (self._node.node_id, self.log_id, index),
+            "SELECT 1 FROM inbox WHERE log = ? AND log_index = ?", (self.ordinal, index)
         )
         return found.fetchone() is not None

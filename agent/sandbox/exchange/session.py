@@ -165,7 +165,7 @@ class Session:
             heartbeat_interval=duration(self._exchange.options.heartbeat),
             disconnect_grace=duration(SILENCE_BEATS * self._exchange.options.heartbeat),
             evidence_nonce=faults.spoil_nonce(self._faults, self.node_id, self.evidence_nonce),
-            witnessed=opened.head.to_proto() if opened.head is not None else None,
+            witnessed=opened.head.to_proto() if opened.head and opened.head.size else None,
             delivered_through=opened.received,
             lease_cursors=opened.leases,
         )

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from typing import Any
 
-from agent.sandbox.exchange import judge
+from agent.sandbox.exchange import judge, market
 from agent.sandbox.exchange.inbox import Proof
 from attest.verify import Assurance
 
@@ -90,9 +90,15 @@ def _lease(lease: sqlite3.Row) -> dict[str, Any]:
         "stage": lease["stage"],
         "detail": lease["detail"],
         "job_id": lease["job_id"],
+        "units": None,
+        "start_unix_ns": None,
+        "stage_unix_ns": lease["stage_ns"],
         "acked_through": lease["acked"],
         "receipt": None,
     }
+    if lease["agreement"]:  # without one nothing was ever held for long
+        agreed = market.contract(lease["agreement"])
+        figures |= {"units": dict(agreed.units), "start_unix_ns": agreed.start_ns}
     if lease["receipt"]:
         last = judge.registers(lease["receipt"])
         figures["receipt"] = {

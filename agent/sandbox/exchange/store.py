@@ -52,11 +52,10 @@ CREATE TABLE IF NOT EXISTS log (
     UNIQUE (node_id, log_id)
 );
 CREATE TABLE IF NOT EXISTS envelope_key (
-    node_id TEXT NOT NULL,
-    log_id TEXT NOT NULL,
+    log INTEGER NOT NULL,                  -- log.ordinal
     key_id BLOB NOT NULL,
     spki BLOB NOT NULL,
-    PRIMARY KEY (node_id, log_id, key_id)
+    PRIMARY KEY (log, key_id)
 );
 -- Everything a node delivered, verbatim, also what was refused: a refused leaf is a leaf.
 CREATE TABLE IF NOT EXISTS inbox (
@@ -64,13 +63,13 @@ CREATE TABLE IF NOT EXISTS inbox (
     delivery_sequence INTEGER NOT NULL,
     envelope BLOB NOT NULL,                -- SignedEnvelope
     lease_id TEXT,
-    log_id TEXT,
+    log INTEGER,                           -- log.ordinal
     log_index INTEGER,
     leaf BLOB,                             -- SHA-256(0x00 || PAE)
     refusal TEXT                           -- NULL: applied
 );
 CREATE UNIQUE INDEX IF NOT EXISTS inbox_order ON inbox (node_id, delivery_sequence);
-CREATE UNIQUE INDEX IF NOT EXISTS inbox_leaf ON inbox (node_id, log_id, log_index)
+CREATE UNIQUE INDEX IF NOT EXISTS inbox_leaf ON inbox (log, log_index)
     WHERE log_index IS NOT NULL;
 CREATE TABLE IF NOT EXISTS outbox (
     node_id TEXT NOT NULL,
@@ -112,13 +111,13 @@ CREATE TABLE IF NOT EXISTS receipt (
     lease_id TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     sha256 BLOB NOT NULL,
-    log_id TEXT NOT NULL,
+    log INTEGER NOT NULL,                  -- log.ordinal
     log_index INTEGER NOT NULL,
     gross_msat INTEGER NOT NULL,
     proof INTEGER NOT NULL,                -- inbox.Proof
     PRIMARY KEY (node_id, lease_id, sequence)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS receipt_pending ON receipt (node_id, log_id, log_index) WHERE proof < 2;
+CREATE INDEX IF NOT EXISTS receipt_pending ON receipt (log, log_index) WHERE proof < 2;
 CREATE TABLE IF NOT EXISTS tally (
     node_id TEXT NOT NULL,
     name TEXT NOT NULL,

@@ -29,6 +29,7 @@ class Head:
     log_id: str
     size: int
     root: bytes
+    ordinal: int  # of the log's row
 
     def to_proto(self) -> log_pb2.WitnessedHead:
         """Without a cosignature line: this exchange is no public witness."""
@@ -36,12 +37,12 @@ class Head:
 
 
 def witnessed(db: sqlite3.Connection, node_id: str, log_id: str) -> Head | None:
-    """Return the newest head of this log; None where there is none."""
+    """Return the newest head of this log, of size 0 before the first; None: no such log."""
     row = db.execute(
-        "SELECT log_id, size, root FROM log WHERE node_id = ? AND log_id = ? AND size > 0",
+        "SELECT log_id, size, root, ordinal FROM log WHERE node_id = ? AND log_id = ?",
         (node_id, log_id),
     ).fetchone()
-    return Head(row["log_id"], row["size"], row["root"]) if row is not None else None
+    return Head(*row) if row is not None else None
 
 
 def accept(
@@ -63,36 +64,36 @@ def accept(
         raise Fenced
     claimed, _, _ = checkpoint.parse(bundle.note)
     before = witnessed(db, node.node_id, log_id)
-    old_size = before.size if before is not None else 0
-    if not old_size <= claimed.size <= MAX_QUANTITY:
+    if before is None:
+        raise Refused(_MALFORMED, "the head of a log that has not started here")
+    if not before.size <= claimed.size <= MAX_QUANTITY:
         raise Refused(
-            session_pb2.NACK_REASON_STALE, f"size {claimed.size} where {old_size} is witnessed"
+            session_pb2.NACK_REASON_STALE, f"size {claimed.size} where {before.size} is witnessed"
         )
-    leaves: dict[int, bytes] = {
-        leaf["log_index"]: leaf["leaf"]
-        for leaf in db.execute(
-            "SELECT log_index, leaf FROM inbox WHERE node_id = ? AND log_id = ?"
-            " AND log_index >= ? AND log_index < ? ORDER BY log_index",
-            (node.node_id, log_id, old_size, claimed.size),
-        )
-    }
-    _check_subject(bundle, old_size, claimed.size, list(leaves))
+    rows = db.execute(
+        "SELECT log_index, leaf FROM inbox WHERE log = ? AND log_index >= ? AND log_index < ?"
+        " ORDER BY log_index",
+        (before.ordinal, before.size, claimed.size),
+    )
+    leaves: dict[int, bytes] = dict(rows.fetchall())
+    _check_subject(bundle, before.size, claimed.size, list(leaves))
     head = verify.verify_bundle(
         node,
         log_id,
         bundle.note,
-        (before.size, before.root) if before is not None else None,
+        (before.size, before.root) if before.size else None,
         tuple(bundle.consistency.path),
         leaves,
         tuple(bundle.inclusion.nodes),
     )
     db.execute(
-        "UPDATE log SET size = ?, root = ?, note = ? WHERE node_id = ? AND log_id = ?",
-        (head.size, head.root, bundle.note, node.node_id, log_id),
+        "UPDATE log SET size = ?, root = ?, note = ? WHERE ordinal = ?",
+        (head.size, head.root, bundle.note, before.ordinal),
     )
     tally(db, node.node_id, "checkpoints_verified")
-    _acknowledge(db, exchange, node.node_id, log_id, head.size)
-    return Head(log_id, head.size, head.root)
+    after = Head(log_id, head.size, head.root, before.ordinal)
+    _acknowledge(db, exchange, node.node_id, after)
+    return after
 
 
 def _check_subject(
@@ -111,19 +112,19 @@ def _check_subject(
         raise Refused(_MALFORMED, f"inclusion in a tree of {inclusion.tree_size}, not {size}")
 
 
-def _acknowledge(
-    db: sqlite3.Connection, exchange: Exchange, node_id: str, log_id: str, size: int
-) -> None:
-    final = (node_id, log_id, size, Proof.INCLUSION)
+def _acknowledge(db: sqlite3.Connection, exchange: Exchange, node_id: str, head: Head) -> None:
+    """Make the receipts below a head final, and acknowledge each lease's newest."""
+    # "proof < 2" is below Proof.INCLUSION, spelled out so that the partial index serves it. SQLite
+    # takes the other columns of a max() from the row that has it.
+    below = "log = ? AND log_index < ? AND proof < 2"
     newest = db.execute(
-        "SELECT lease_id, max(sequence) AS sequence, sha256, gross_msat FROM receipt"
-        " WHERE node_id = ? AND log_id = ? AND log_index < ? AND proof < ? GROUP BY lease_id",
-        final,
+        "SELECT lease_id, max(sequence) AS sequence, sha256, gross_msat FROM receipt"  # noqa: S608
+        f" WHERE {below} GROUP BY lease_id",
+        (head.ordinal, head.size),
     ).fetchall()
     db.execute(
-        "UPDATE receipt SET proof = ?4"
-        " WHERE node_id = ?1 AND log_id = ?2 AND log_index < ?3 AND proof < ?4",
-        final,
+        f"UPDATE receipt SET proof = ? WHERE {below}",  # noqa: S608 - a constant
+        (Proof.INCLUSION, head.ordinal, head.size),
     )
     for receipt in newest:
         exchange.post(
