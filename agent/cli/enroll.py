@@ -47,29 +47,24 @@ def enroll(
 
 def _by_daemon(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, str, str]:
     from hearth.admin.v1 import admin_pb2
-    from hearth.v1 import common_pb2
 
     from agent.cli.socket import ask
+    from agent.wire.readable import assurance_name
 
     request = admin_pb2.EnrollRequest(endpoint=url, token=token, ca_pem=pem)
     answer = ask(
         Path(settings.admin_socket), lambda stub: stub.Enroll(request, timeout=ENROL_DEADLINE_S)
     )
-    return (
-        answer.display_name,
-        answer.exchange_id,
-        common_pb2.AssuranceClass.Name(answer.assurance),
-    )
+    return answer.display_name, answer.exchange_id, assurance_name(answer.assurance)
 
 
 def _by_hand(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, str, str]:
     import asyncio
 
-    from hearth.v1 import common_pb2
-
     from agent import log
     from agent.exchange.enroll import enroll
     from agent.node import Node
+    from agent.wire.readable import assurance_name
     from probes.host import Host
 
     log.configure("warning", json=False)
@@ -80,10 +75,6 @@ def _by_hand(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, s
             done = await enroll(node, url, token, pem or None)
         finally:
             node.close()
-        return (
-            done.display_name,
-            done.exchange_id,
-            common_pb2.AssuranceClass.Name(done.assurance),
-        )
+        return done.display_name, done.exchange_id, assurance_name(done.assurance)
 
     return asyncio.run(work())

@@ -13,11 +13,10 @@ from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
 
 def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """List the exchanges that this host is enrolled with. Works with and without a daemon."""
-    from hearth.v1 import common_pb2
-
     from agent.config import load
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect
+    from agent.wire.readable import assurance_name
 
     journal = Path(load(config).state_dir) / "journal.sqlite"
     rows = []
@@ -28,7 +27,7 @@ def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> Non
                 "exchange_id": item.exchange_id,
                 "name": item.display_name,
                 "endpoint": item.session_endpoint,
-                "assurance": common_pb2.AssuranceClass.Name(item.assurance),
+                "assurance": assurance_name(item.assurance),
                 "certificate_expires": expire.isoformat(),
             }
         )
@@ -40,6 +39,5 @@ def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> Non
     for row in rows:
         typer.echo(
             f"{row['exchange_id'][:16]}  {row['name']:20}  {row['endpoint']:24}"
-            f"  {row['assurance'].removeprefix('ASSURANCE_CLASS_').lower().replace('_', ' ')}"
-            f"  until {row['certificate_expires'][:10]}"
+            f"  {row['assurance']}  until {row['certificate_expires'][:10]}"
         )
