@@ -29,7 +29,7 @@ check: env ## what every commit must pass
 check-long: $(LONG_PARTS:%=check-long-%) ## the long tests, all parts
 
 $(LONG_PARTS:%=check-long-%): check-long-%: env
-	echo "== long tests: $*" && timeout --foreground 600 .venv/bin/pytest -o asyncio_default_fixture_loop_scope=function --long -m long tests/$*
+	echo "== long tests: $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/$*
 
 proto: env ## generate the Python messages from proto/
 	echo "== generating proto/gen/python" && rm -rf proto/gen/python && packaging/generate-proto

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SETTING = "asyncio_default_fixture_loop_scope=function"
 
 
 def test_every_long_test_is_in_a_part_of_check_long() -> None:
     (parts,) = re.findall(r"^LONG_PARTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     collected = subprocess.run(
-        [sys.executable, "-m", "pytest", "-o", SETTING, "--collect-only", "--long", "-m", "long"],
+        [sys.executable, "-m", "pytest", "--collect-only", "--long", "-m", "long"],
         cwd=ROOT,
         capture_output=True,
         text=True,
