@@ -156,7 +156,7 @@ def test_first_sequence_is_not_one() -> None:
 
 
 def test_digest_of_another_predecessor(first: Registers) -> None:
-    assert wrong(receipt(2, replace(first, sha256=bytes(32))), first) is Wrong.CHAIN
+    assert wrong(receipt(2, first._replace(sha256=bytes(32))), first) is Wrong.CHAIN
 
 
 def test_digest_before_the_first() -> None:
@@ -166,7 +166,7 @@ def test_digest_before_the_first() -> None:
 
 
 def test_after_the_final_one(first: Registers) -> None:
-    assert wrong(receipt(2, first), replace(first, final=True)) is Wrong.AFTER_FINAL
+    assert wrong(receipt(2, first), first._replace(final=True)) is Wrong.AFTER_FINAL
 
 
 def test_interval_leaves_a_hole(first: Registers) -> None:
@@ -325,10 +325,15 @@ def test_gross_is_not_the_sum() -> None:
     assert wrong(message) is Wrong.AMOUNT
 
 
-def test_quantity_that_no_database_holds() -> None:
+def test_gross_that_no_database_holds() -> None:
+    dear = replace(CONTRACT, prices=(amount.Price(10**6, 1, amount.PriceUnit.JOULE),))
     message = receipt(1)
-    message.totals[0].missing_milliseconds = MAX_QUANTITY + 1
-    assert wrong(message) is Wrong.MALFORMED
+    message.energy.millijoules = 10**16
+    del message.lines[:]
+    message.lines.add(price_index=0, quantity=10**16, msat=10**19)
+    message.gross_msat_total = 10**19
+    assert message.gross_msat_total > MAX_QUANTITY
+    assert wrong(message, contract=dear) is Wrong.AMOUNT
 
 
 GOOD = receipt(2, verdict(receipt(1))).SerializeToString()

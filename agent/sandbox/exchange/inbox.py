@@ -23,7 +23,7 @@ from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
 from attest import verify
-from attest.envelope import Envelope, leaf_hash, message_name, payload_type, verify_only
+from attest.envelope import Envelope, leaf_hash, payload_type, verify_only
 from attest.envelope import verify as verify_one
 from attest.errors import AttestError, BadSignature
 from attest.formats import envelope_from_proto
@@ -31,9 +31,11 @@ from attest.formats import envelope_from_proto
 # Above this many envelopes a batch is a backlog: its receipts' signatures wait for the checkpoint,
 # whose multiproof covers all of them at once. Until then they are not called verified.
 EAGER_SIGNATURES = 32
+RECEIPT = payload_type("Receipt")
 
 _MALFORMED = session_pb2.NACK_REASON_MALFORMED
 _WRONG_SIGNER = session_pb2.NACK_REASON_BAD_SIGNATURE
+_LOG_START = payload_type("LogStart")
 _LEASE_MESSAGES = {
     payload_type(kind.__name__): kind
     for kind in (
@@ -142,15 +144,15 @@ class _Batch:
         self._about: str | None = None  # lease id of the message at hand, once it is known
         self.refusals: list[Refusal] = []
         self._acts: dict[str, Callable[[Envelope, int | None], None]] = {
-            "LogStart": self._leaves.start,
-            "KeyBinding": self._leaves.bind,
-            "Inventory": self._take_inventory,
-            "Offer": self._take_offer,
-            "OfferWithdrawal": self._take_withdrawal,
-            "LeaseDecision": self._take_decision,
-            "LeaseAgreement": self._take_agreement,
-            "LeaseUpdate": self._take_update,
-            "Receipt": self._take_receipt,
+            _LOG_START: self._leaves.start,
+            payload_type("KeyBinding"): self._leaves.bind,
+            payload_type("Inventory"): self._take_inventory,
+            payload_type("Offer"): self._take_offer,
+            payload_type("OfferWithdrawal"): self._take_withdrawal,
+            payload_type("LeaseDecision"): self._take_decision,
+            payload_type("LeaseAgreement"): self._take_agreement,
+            payload_type("LeaseUpdate"): self._take_update,
+            RECEIPT: self._take_receipt,
         }
 
     def take(self, sequence: int, item: session_pb2.DeliveredEnvelope) -> None:
@@ -160,11 +162,10 @@ class _Batch:
         refusal: Refusal | None = None
         placed, self._about = False, None
         try:
-            name = message_name(envelope.payload_type)
-            if index is not None and name != "LogStart":
+            if index is not None and envelope.payload_type != _LOG_START:
                 self._leaves.place(index)
                 placed = True
-            self._acts.get(name, _refuse_unknown)(envelope, index)
+            self._acts.get(envelope.payload_type, _refuse_unknown)(envelope, index)
             placed = index is not None
         except Refused as error:
             refusal = Refusal(sequence, error.reason, error.detail)
@@ -199,7 +200,8 @@ class _Batch:
             leaf = leaf_hash(envelope.payload_type, envelope.payload)
         if refusal is not None:
             self.refusals.append(refusal)
-            kind = "receipts_rejected" if "Receipt" in envelope.payload_type else "others_rejected"
+            receipt = envelope.payload_type == RECEIPT
+            kind = "receipts_rejected" if receipt else "others_rejected"
             tally(self._db, self._node.node_id, kind)
         self._rows.append(
             (
@@ -296,7 +298,7 @@ class _Batch:
 
 
 def _refuse_unknown(envelope: Envelope, _index: int | None) -> None:
-    raise Refused(session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{envelope.payload_type} here")
+    raise Refused(session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{envelope.payload_type[:80]!r}")
 
 
 def _lease_of(envelope: Envelope) -> str | None:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -22,7 +21,7 @@ from agent.core import amount
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-MAX_QUANTITY = (1 << 63) - 1  # what SQLite and most languages hold; 292 million years of one core
+MAX_QUANTITY = (1 << 63) - 1  # what SQLite and most languages hold; 92,000 bitcoin in msat
 TOLERANCE_MS = 30_000  # two clocks that differ by more are marked, not believed
 
 _NS_PER_MS = 1_000_000
@@ -89,8 +88,7 @@ class Total(NamedTuple):
     missing: int
 
 
-@dataclass(frozen=True, slots=True)
-class Registers:
+class Registers(NamedTuple):
     """Where a lease stands after a good receipt. `energy_mj` and `heat_mj` are None until read."""
 
     sequence: int
@@ -206,7 +204,7 @@ def _registers(receipt: Receipt, payload: bytes) -> Registers:
         end_ns = nanoseconds(receipt.interval.end_time)
     except ValueError as error:
         raise ReceiptRefused(Wrong.INTERVAL, str(error)) from error
-    after = Registers(
+    return Registers(
         sequence=receipt.sequence,
         sha256=hashlib.sha256(payload).digest(),
         start_ns=start_ns,
@@ -218,8 +216,6 @@ def _registers(receipt: Receipt, payload: bytes) -> Registers:
         gross_msat=receipt.gross_msat_total,
         final=receipt.final,
     )
-    _check_range(after)
-    return after
 
 
 def _total(total: MeterTotal) -> Total:
@@ -233,13 +229,6 @@ def _total(total: MeterTotal) -> Total:
         total.stalled_milliseconds if has("stalled_milliseconds") else None,
         total.missing_milliseconds,
     )
-
-
-def _check_range(after: Registers) -> None:
-    registers = (after.sequence, after.gross_msat, after.energy_mj, after.heat_mj, after.reverse_mj)
-    largest = max(filter(None, chain(registers, *(total[1:] for total in after.totals))), default=0)
-    if largest > MAX_QUANTITY:
-        raise ReceiptRefused(Wrong.MALFORMED, f"quantity {largest} is out of range")
 
 
 def _check_interval(
@@ -316,3 +305,5 @@ def _check_amount(receipt: Receipt, after: Registers, contract: Contract) -> Non
         raise ReceiptRefused(
             Wrong.AMOUNT, f"gross {after.gross_msat}, computed {amount.gross(due)} msat"
         )
+    if after.gross_msat > MAX_QUANTITY:
+        raise ReceiptRefused(Wrong.AMOUNT, f"gross {after.gross_msat} msat is out of range")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 import grpc
@@ -219,14 +219,11 @@ class Session:
 
     async def _apply(self, request: SessionRequest) -> None:
         first, items = request.delivery_sequence, request.envelopes.items
-        receipts = any("Receipt" in item.envelope.payload_type for item in items)
-        if receipts and self._faults.take(faults.Kind.REFUSE_RECEIPTS, self.node_id):
+        if self._strikes(faults.Kind.REFUSE_RECEIPTS, items):
             limited = session_pb2.NACK_REASON_RATE_LIMITED
             await self._nack(first, limited, "injected fault", retry_after=duration(1))
             raise Ended("injected fault: receipts refused for now")
-        reject = 0
-        if receipts and self._faults.take(faults.Kind.REJECT_RECEIPTS, self.node_id):
-            reject = 1
+        reject = int(self._strikes(faults.Kind.REJECT_RECEIPTS, items))
         try:
             applied = await self._store.run(
                 inbox.apply, self._exchange, self.peer.node, self._epoch, first, items, reject
@@ -246,6 +243,13 @@ class Session:
             self._tasks.create_task(self._confirm_later(delay.seconds, applied.through))
         else:
             await self._confirm(applied.through)
+
+    def _strikes(self, kind: faults.Kind, items: Sequence[session_pb2.DeliveredEnvelope]) -> bool:
+        """Whether a fault that concerns receipts strikes this batch."""
+        if not any(fault.kind is kind for fault in self._faults.armed):
+            return False
+        receipts = any(item.envelope.payload_type == inbox.RECEIPT for item in items)
+        return receipts and self._faults.take(kind, self.node_id) is not None
 
     async def _witness(self, request: SessionRequest) -> None:
         try:
