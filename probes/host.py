@@ -100,7 +100,7 @@ class Host:
         return content
 
     def text(self, path: str | Path, limit: int = MAX_ATTRIBUTE) -> str:
-        """Return the file as text without surrounding white space; undecodable bytes show as U+FFFD."""
+        """Return the file as text, stripped; undecodable bytes show as U+FFFD."""
         return self.read(path, limit).decode("utf-8", "replace").strip("\n\t \0")
 
     def integer(self, path: str | Path) -> int:
@@ -149,7 +149,7 @@ class Host:
 
     @property
     def boot_id(self) -> str:
-        """The kernel's random id of this boot (Documentation/admin-guide/sysctl/kernel.rst, random)."""
+        """The kernel's random id of this boot (admin-guide/sysctl/kernel.rst, random)."""
         if self._boot_id is None:
             self._boot_id = self.text("/proc/sys/kernel/random/boot_id")
         return self._boot_id
