@@ -73,3 +73,26 @@ class Incoming:
         if sequence > self.applied + 1:
             raise ProtocolBroken(f"delivery {sequence} after {self.applied}: a gap")
         return min(count, self.applied + 1 - sequence)
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How often something may be asked: `most` at once, then one more every `every_ns`."""
+
+    most: int
+    every_ns: int
+    spent: int = 0
+    since_ns: int = 0  # CLOCK_BOOTTIME from which the next one is earned
+
+    def take(self, now_ns: int) -> bool:
+        """Use one up, if there is one left."""
+        earned = max(0, now_ns - self.since_ns) // self.every_ns
+        if earned >= self.spent:
+            self.spent, self.since_ns = 0, now_ns
+        else:
+            self.spent -= earned
+            self.since_ns += earned * self.every_ns
+        if self.spent >= self.most:
+            return False
+        self.spent += 1
+        return True

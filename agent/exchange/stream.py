@@ -7,11 +7,8 @@ stream; answers that are not journaled (heartbeats, challenges, cursors) go befo
 from __future__ import annotations
 
 import asyncio
-import base64
-import textwrap
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from typing import NoReturn, Protocol
 
 import grpc
@@ -21,12 +18,12 @@ from hearth.v1 import session_pb2
 from hearth.v1.session_pb2_grpc import ExchangeServiceStub
 
 from agent.clock import SECOND, Clock
-from agent.core.session import Incoming, Outgoing, ProtocolBroken
-from agent.errors import ExchangeError, MalformedMessage
+from agent.core.session import ExchangeAhead, Incoming, Outgoing, ProtocolBroken
+from agent.errors import ExchangeError, HearthError, MalformedMessage
 from agent.exchange import outbox
-from agent.exchange.enrolment import Enrolment
+from agent.exchange.link import Link
 from agent.journal.checkpoints import newest
-from agent.journal.store import Journal, Transaction
+from agent.journal.store import Journal, Transaction, View
 from agent.supervise import Backoff
 from agent.version import version
 from agent.wire import stream as wire
@@ -34,12 +31,15 @@ from agent.wire.requests import Challenge, decode
 from attest.envelope import Envelope, message_name, verify_only
 from attest.errors import AttestError, TpmError
 
+__all__ = ["Desk", "Link", "Session"]
+
 logger = structlog.get_logger()
 
 CONNECT_DEADLINE_S = 20.0
 WRITE_DEADLINE_S = 60.0
 MOST_BATCH = 1000
-MOST_URGENT = 64
+MOST_URGENT = 64  # answers that wait to be written before reading stops
+MOST_AWAY_NS = 600 * SECOND
 MIN_HEARTBEAT_NS = SECOND
 MAX_HEARTBEAT_NS = 300 * SECOND
 CHANNEL_OPTIONS = (
@@ -76,46 +76,10 @@ class Desk(Protocol):
 Renewal = Callable[[grpc.aio.Channel, bytes], Coroutine[None, None, None]]
 
 
-@dataclass(slots=True)
-class Standing:
-    """How things stand with one exchange, for people."""
-
-    connected: bool = False
-    last_error: str = ""
-    challenges_answered: int = 0
-    first_offer_ns: int = 0  # wall clock, when the first offer of this run was known delivered
-
-
-@dataclass(slots=True)
-class Link:
-    """One enrolment and how to reach it."""
-
-    row: int
-    enrolment: Enrolment
-    tls_key: bytes  # PEM
-    tls_spki: bytes
-    standing: Standing = field(default_factory=Standing)
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """Client certificate, and the exchange's own CA as the only root."""
-        return grpc.ssl_channel_credentials(
-            root_certificates=pem(self.enrolment.session_ca),
-            private_key=self.tls_key,
-            certificate_chain=pem(self.enrolment.tls_chain),
-        )
-
-
-def pem(certificates: Sequence[bytes]) -> bytes:
-    """DER certificates as PEM."""
-    blocks = []
-    for der in certificates:
-        body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
-        blocks.append(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
-    return "".join(blocks).encode()
-
-
 Call = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
+
+# What ends a session and is waited out. A full disk is among it: nothing of ours is lost by it.
+ENDINGS = (grpc.aio.AioRpcError, HearthError, AttestError, ProtocolBroken, TimeoutError)
 
 
 class Session:
@@ -138,7 +102,11 @@ class Session:
         self._node_id = node_id
         self._log_id = log_id
         self._renewal = renewal
-        self._urgent: deque[session_pb2.SessionRequest] = deque(maxlen=MOST_URGENT)
+        self._urgent: deque[session_pb2.SessionRequest] = deque()
+        self._room = asyncio.Event()  # something urgent was written
+        self._beat_due = False
+        self._cursor_due = False
+        self._away_ns = 0
         self._outgoing = Outgoing(last=0)
         self._incoming = Incoming(applied=0)
         self._witnessed = 0
@@ -151,9 +119,27 @@ class Session:
 
         :raises ExchangeError: whatever ended it; trying again is right.
         """
-        endpoint = self._link.enrolment.session_endpoint
+        failure: BaseException | None = None
+        try:
+            await self._converse(backoff)
+        except* ENDINGS as group:  # raising in here would wrap what is raised in another group
+            failure = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        if failure is None:
+            return
+        text = str(failure) or "no answer in time"
+        if isinstance(failure, grpc.aio.AioRpcError):
+            text = f"{failure.code().name}: {failure.details()}"
+        self._link.standing.last_error = text
+        await self._clock.sleep(self._away_ns)
+        raise ExchangeError(f"{self._link.enrolment.session_endpoint}: {text}")
+
+    async def _converse(self, backoff: Backoff) -> None:
         channel = grpc.aio.secure_channel(
-            endpoint, self._link.credentials(), options=CHANNEL_OPTIONS
+            self._link.enrolment.session_endpoint,
+            self._link.credentials(),
+            options=CHANNEL_OPTIONS,
         )
         call: Call | None = None
         try:
@@ -169,31 +155,11 @@ class Session:
                 tasks.create_task(self._beat(), name="beat")
                 tasks.create_task(self._receive(call, tasks), name="receive")
                 tasks.create_task(self._renewal(channel, nonce), name="renew")
-        except* grpc.aio.AioRpcError as group:
-            raise self._failure(endpoint, group) from None
-        except* (MalformedMessage, ProtocolBroken, ExchangeError, TpmError) as group:
-            raise self._failure(endpoint, group) from None
-        except* TimeoutError:
-            raise self._failure(endpoint, None) from None
         finally:
             self._link.standing.connected = False
             if call is not None:
                 call.cancel()
             await channel.close()
-
-    def _failure(self, endpoint: str, group: BaseExceptionGroup[Exception] | None) -> ExchangeError:
-        if group is None:
-            text = "no answer in time"
-        else:
-            first = group.exceptions[0]
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            if isinstance(first, grpc.aio.AioRpcError):
-                text = f"{first.code().name}: {first.details()}"
-            else:
-                text = str(first)
-        self._link.standing.last_error = text
-        return ExchangeError(f"{endpoint}: {text}")
 
     async def _greet(self, call: Call) -> bytes:
         """Hello, Welcome, evidence; returns the welcome's nonce."""
@@ -202,7 +168,8 @@ class Session:
         self._incoming.applied = cursors.applied_through
         self._outgoing.last = cursors.last
         async with asyncio.timeout(CONNECT_DEADLINE_S):
-            await call.write(
+            await self._write(
+                call,
                 wire.hello(
                     self._node_id,
                     version(),
@@ -210,7 +177,7 @@ class Session:
                     self._log_id,
                     cursors.applied_through,
                     cursors.leases,
-                )
+                ),
             )
             response = await self._read(call)
             if isinstance(response.body, wire.Nack):
@@ -221,15 +188,28 @@ class Session:
             self._desk.exchange_time(self._link.enrolment.exchange_id, welcome.server_ns)
             self._outgoing.welcome(welcome.delivered_through, response.credit)
             if welcome.witnessed is not None and welcome.witnessed.log_id == self._log_id:
-                self._witnessed = welcome.witnessed.size
+                await self._agree(welcome.witnessed)
             self._heartbeat_ns = min(max(welcome.heartbeat_ns, MIN_HEARTBEAT_NS), MAX_HEARTBEAT_NS)
             self._snapshot_due = welcome.snapshot_required
             content = await self._desk.evidence(
                 self._link.enrolment.exchange_id, welcome.nonce, self._link.tls_spki, None
             )
-            await call.write(wire.evidence(content))
+            await self._write(call, wire.evidence(content))
         await self._advance(welcome.delivered_through)
         return welcome.nonce
+
+    async def _agree(self, head: wire.Witnessed) -> None:
+        """Go on from the head that the exchange has witnessed, if it is one of this log.
+
+        :raises ExchangeAhead: when it is not: this journal lost leaves, or is another one.
+        """
+
+        def root(view: View) -> bytes | None:
+            return view.root(head.size) if head.size <= view.size() else None
+
+        if await self._journal.read(root) != head.root:
+            raise ExchangeAhead(f"the exchange has witnessed {head.size} leaves that are not here")
+        self._witnessed = head.size
 
     async def _read(self, call: Call) -> wire.Response:
         message = await call.read()
@@ -238,7 +218,11 @@ class Session:
         return wire.read(message)
 
     async def _refused(self, nack: wire.Nack) -> None:
-        """Keep a refusal of something that was delivered; one of the session itself ends it."""
+        """Keep a refusal of something that was delivered; one of the session itself ends it.
+
+        :raises ExchangeError: for one of the session.
+        :raises ProtocolBroken: for one of something that was never sent.
+        """
         if nack.sequence == 0:
             if nack.minimum_epoch:
                 row, epoch = self._link.row, nack.minimum_epoch
@@ -250,6 +234,8 @@ class Session:
 
                 await self._journal.write(catch_up)
             raise ExchangeError(f"refused: {nack.detail or nack.reason}")
+        if nack.sequence > self._outgoing.sent:
+            raise ProtocolBroken(f"refused {nack.sequence}, sent through {self._outgoing.sent}")
         logger.warning(
             "statement_refused",
             exchange=self._link.enrolment.exchange_id[:16],
@@ -285,8 +271,16 @@ class Session:
 
     async def _send_one(self, call: Call) -> bool:
         """Write the most urgent thing that may be written; whether there was any."""
+        applied = self._incoming.applied
+        if self._beat_due:
+            self._beat_due = self._cursor_due = False
+            return await self._write(call, wire.heartbeat(self._clock.now().wall_ns, applied))
         if self._urgent:
+            self._room.set()
             return await self._write(call, self._urgent.popleft())
+        if self._cursor_due:
+            self._cursor_due = False
+            return await self._write(call, wire.cursor(applied))
         row, outgoing = self._link.row, self._outgoing
         outgoing.last = await self._journal.read(lambda view: outbox.last(view, row))
         if outgoing.window():
@@ -317,20 +311,27 @@ class Session:
         return await self._write(call, wire.checkpoint(bundle))
 
     async def _write(self, call: Call, request: session_pb2.SessionRequest) -> bool:
-        async with asyncio.timeout(WRITE_DEADLINE_S):
-            await call.write(request)
+        try:
+            async with asyncio.timeout(WRITE_DEADLINE_S):
+                await call.write(request)
+        except asyncio.InvalidStateError:  # its status is on the way to whoever reads
+            raise ExchangeError("the exchange ended the stream") from None
         return True
 
     async def _beat(self) -> NoReturn:
         while True:
             await self._clock.sleep(self._heartbeat_ns)
-            self._say(wire.heartbeat(self._clock.now().wall_ns, self._incoming.applied))
+            self._beat_due = True
+            self._link.bell.set()
 
     # --- receiving -----------------------------------------------------------------------------
 
     async def _receive(self, call: Call, tasks: asyncio.TaskGroup) -> NoReturn:
         patience = 3 * self._heartbeat_ns / SECOND + 1
         while True:
+            while len(self._urgent) >= MOST_URGENT:  # an exchange that does not listen is not heard
+                self._room.clear()
+                await self._room.wait()
             async with asyncio.timeout(patience):
                 response = await self._read(call)
             if self._outgoing.acknowledge(response.delivered_through, response.credit):
@@ -341,18 +342,25 @@ class Session:
                     await self._take(response.sequence, batch, tasks)
                 case wire.Witnessed() as head:
                     if head.log_id == self._log_id:
-                        self._witnessed = max(self._witnessed, head.size)
+                        self._witness(head.size)
                 case wire.Heartbeat() as beat:
                     self._desk.exchange_time(self._link.enrolment.exchange_id, beat.send_ns)
                 case wire.Nack() as nack:
                     await self._refused(nack)
                 case wire.GoAway() as away:
-                    await self._clock.sleep(min(away.reconnect_after_ns, 600 * SECOND))
+                    self._away_ns = min(away.reconnect_after_ns, MOST_AWAY_NS)
                     raise ExchangeError(f"the exchange asked us to leave: {away.reason}")
                 case wire.Welcome():
                     raise ProtocolBroken("welcomed twice")
+                case None if response.sequence:  # of a kind that is not known yet: refused, passed
+                    await self._take(response.sequence, wire.Batch((None,)), tasks)
                 case None:
                     pass
+
+    def _witness(self, size: int) -> None:
+        if size > max(self._witnessed, self._bundled):
+            raise ProtocolBroken(f"witnessed {size} leaves, shown {self._bundled}")
+        self._witnessed = max(self._witnessed, size)
 
     async def _advance(self, through: int) -> None:
         row = self._link.row
@@ -388,7 +396,8 @@ class Session:
             logger.warning("request_refused", sequence=place, detail=detail)
             self._say(wire.nack(place, detail))
         self._incoming.applied = through
-        self._say(wire.cursor(through))
+        self._cursor_due = True
+        self._link.bell.set()
 
     def _statement(self, envelope: Envelope | None) -> tuple[str, Envelope]:
         if envelope is None:
@@ -414,6 +423,10 @@ class Session:
             self._say(wire.nack(0, str(error)))
             return
         if isinstance(challenge, Challenge):
+            if not self._link.challenges.take(self._clock.now().boottime_ns):
+                refusal, detail = wire.Refusal.RATE_LIMIT, "one a second is answered"
+                self._say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
+                return
             tasks.create_task(self._answer(challenge), name="answer")
         else:
             self._say(wire.nack(0, f"{name}: only challenges come without a delivery sequence"))
@@ -427,7 +440,8 @@ class Session:
                 challenge.pcrs or None,
             )
         except (TpmError, TimeoutError) as error:
-            self._say(wire.refuse_challenge(challenge.challenge_id, str(error)))
+            refusal, detail = wire.Refusal.TPM_UNAVAILABLE, str(error) or "no answer in time"
+            self._say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
             return
         self._link.standing.challenges_answered += 1
         self._say(wire.answer(challenge.challenge_id, content))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from hearth.v1 import attestation_pb2, challenge_pb2, common_pb2, log_pb2, session_pb2
 
 from agent.core.session import PROTOCOL
 from agent.errors import MalformedMessage
 from agent.wire.requests import nanoseconds
-from agent.wire.statements import timestamp
+from agent.wire.statements import enum, timestamp
 from attest.envelope import Envelope
 from attest.errors import AttestError
 from attest.formats import envelope_from_proto
 
 BATCH_BYTES = 256 * 1024  # EnvelopeBatch in session.proto
+
+
+class Refusal(IntEnum):
+    """hearth.v1.ChallengeRefusal: an honest refusal is not silence."""
+
+    RATE_LIMIT = 2
+    TPM_UNAVAILABLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +199,15 @@ def answer(challenge_id: str, content: bytes) -> session_pb2.SessionRequest:
     return session_pb2.SessionRequest(challenge_answer=message)
 
 
-def refuse_challenge(challenge_id: str, detail: str) -> session_pb2.SessionRequest:
-    """The TPM cannot answer now: an honest refusal is not silence."""
+def refuse_challenge(
+    challenge_id: str, refusal: Refusal, detail: str
+) -> session_pb2.SessionRequest:
+    """Say that a challenge is not answered, and why."""
     return session_pb2.SessionRequest(
         challenge_answer=challenge_pb2.ChallengeAnswer(
             challenge_id=challenge_id,
-            refusal=challenge_pb2.CHALLENGE_REFUSAL_TPM_UNAVAILABLE,
-            detail=detail,
+            refusal=enum(challenge_pb2.ChallengeRefusal, refusal),
+            detail=detail[:500],
         )
     )
 
