@@ -302,7 +302,9 @@ class Session:
     async def _send_bundle(self, call: Call) -> bool:
         row, witnessed, sent = self._link.row, self._witnessed, self._outgoing.sent
         head = await self._journal.read(newest)
-        if head is None or head.size <= max(self._bundled, witnessed):
+        if self._bundled > witnessed:
+            return False  # the next one starts from what is witnessed then
+        if head is None or head.size <= witnessed:
             return False
         bundle = await self._journal.read(lambda view: outbox.bundle(view, row, witnessed, sent))
         if bundle is None:
