@@ -1,0 +1,216 @@
+"""What a demo shows: one moment of the agent and its exchanges, as plain values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hearth.admin.v1 import admin_pb2
+
+# Sensors whose gauge is the host's power, and the reused heat's: probe -> figure.
+_POWER, _HEAT = "modbus", "mbus"
+
+# Stages of a lease that nothing follows, by both sides' names.
+ENDED = ("CLOSED", "SETTLED", "EXPIRED", "REFUSED", "FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the agent is."""
+
+    node_id: str
+    tpm: str
+    inventory_digest: str  # lower-case hex
+    inventory_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeMoment:
+    """One exchange: what the agent says of it beside what the exchange itself counted."""
+
+    name: str
+    connected: bool
+    assurance: str
+    offers_accepted: int
+    receipts_issued: int
+    receipts_verified: int
+    receipts_acked: int
+    receipts_rejected: int
+    checkpoints_verified: int
+    challenges_passed: int
+    challenges_failed: int
+    amount_due_msat: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseMoment:
+    """One lease as the agent meters it."""
+
+    exchange: str
+    lease_id: str
+    state: str
+    units: Mapping[str, int]
+    used_cpu_ms: int
+    energy_mj: int
+    heat_mj: int
+    amount_due_msat: int
+    receipts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Everything at one time; energy and heat are the host's since the agent's start."""
+
+    identity: Identity
+    elapsed_ms: int  # since the agent was started
+    capacity: Mapping[str, int]
+    available: Mapping[str, int]
+    power_mw: int | None
+    heat_mw: int | None
+    energy_mj: int
+    heat_mj: int
+    log_size: int
+    checkpoint_size: int
+    peak_rss_kib: int
+    cpu_ms: int
+    exchanges: tuple[ExchangeMoment, ...]
+    leases: tuple[LeaseMoment, ...]
+
+
+def moment(
+    elapsed_ms: int,
+    status: admin_pb2.StatusResponse,
+    figures: Sequence[tuple[str, Mapping[str, Any]]],
+) -> Moment:
+    """Join the agent's status and the exchanges' figures.
+
+    :param figures: name of each exchange and what it counted; empty before a node has enrolled.
+    """
+    said = {item.display_name: item for item in status.exchanges}
+    names = {item.exchange_id: item.display_name for item in status.exchanges}
+    booked = {
+        lease_id: lease
+        for _, counted in figures
+        for lease_id, lease in counted.get("lease", {}).items()
+    }
+    leases = tuple(
+        _lease(names.get(item.exchange_id, ""), item, booked.get(item.lease_id))
+        for item in status.leases
+    )
+    exchanges = tuple(
+        _exchange(name, counted, said.get(name) or admin_pb2.ExchangeStatus())
+        for name, counted in figures
+    )
+    identity = Identity(
+        status.node_id, status.tpm, status.inventory_digest.hex(), status.inventory_generation
+    )
+    return Moment(
+        identity,
+        elapsed_ms,
+        {part.resource_class: part.units for part in status.capacity},
+        {part.resource_class: part.units for part in status.available},
+        _power(status, _POWER),
+        _power(status, _HEAT),
+        status.energy_millijoules,
+        status.heat_millijoules,
+        status.log_size,
+        status.checkpoint.size,
+        status.resident_kibibytes_peak,
+        status.cpu_milliseconds,
+        exchanges,
+        leases,
+    )
+
+
+def _lease(name: str, item: admin_pb2.LeaseStatus, booked: Mapping[str, Any] | None) -> LeaseMoment:
+    now = LeaseMoment(
+        name,
+        item.lease_id,
+        item.state,
+        {part.resource_class: part.units for part in item.units},
+        item.used_cpu_milliseconds,
+        item.energy_millijoules,
+        item.heat_millijoules,
+        item.amount_due_msat,
+        item.receipt_sequence,
+    )
+    receipt = booked["receipt"] if booked is not None else None
+    if now.state not in ENDED or receipt is None:
+        return now
+    # The agent meters it no more: what its last receipt says is what there is.
+    return replace(
+        now,
+        used_cpu_ms=used_cpu_ms(receipt),
+        energy_mj=receipt["energy_mj"] or 0,
+        heat_mj=receipt["heat_mj"] or 0,
+        amount_due_msat=receipt["gross_msat"],
+    )
+
+
+def used_cpu_ms(receipt: Mapping[str, Any]) -> int:
+    """Used CPU time of a receipt as an exchange has it in its book."""
+    return int((receipt["totals"].get("VCPU") or {}).get("used_unit_ms") or 0)
+
+
+def _exchange(
+    name: str, counted: Mapping[str, Any], said: admin_pb2.ExchangeStatus
+) -> ExchangeMoment:
+    return ExchangeMoment(
+        name,
+        said.connected,
+        str(counted.get("assurance", "")),
+        counted.get("offers_accepted", 0),
+        said.receipts_issued,
+        counted.get("receipts_verified", 0),
+        said.receipts_acked,
+        said.receipts_rejected + counted.get("receipts_rejected", 0),
+        counted.get("checkpoints_verified", 0),
+        counted.get("challenges_passed", 0),
+        counted.get("challenges_failed", 0) + counted.get("challenges_refused", 0),
+        sum(
+            lease["receipt"]["gross_msat"]
+            for lease in counted.get("lease", {}).values()
+            if lease["receipt"]
+        ),
+    )
+
+
+def _power(status: admin_pb2.StatusResponse, probe: str) -> int | None:
+    readings = [
+        item.value
+        for item in status.sensors
+        if item.sensor.startswith(f"{probe}:") and item.sensor.endswith(":power") and not item.fault
+    ]
+    return sum(readings) if readings else None
+
+
+def oversold(capacity: Mapping[str, int], books: Sequence[Mapping[str, Any]], now_ns: int) -> int:
+    """Units that were sold twice: what all exchanges together held at one time, above capacity.
+
+    :param capacity: sellable units of the host by class.
+    :param books: what each exchange says of its leases, {lease id: figures}.
+    :returns: the largest excess over all times and classes; 0: nothing was sold twice.
+    """
+    changes: list[tuple[int, int, str]] = []
+    for book in books:
+        for lease in book.values():
+            if not lease["units"]:
+                continue  # never agreed: nothing was held
+            for name, count in lease["units"].items():
+                changes.append((lease["start_unix_ns"], count, name))
+                changes.append((held_until(lease, now_ns), -count, name))
+    worst = 0
+    held: dict[str, int] = {}
+    for _, change, name in sorted(changes):  # at the same instant what ends goes first
+        held[name] = held.get(name, 0) + change
+        worst = max(worst, held[name] - capacity.get(name, 0))
+    return worst
+
+
+def held_until(lease: Mapping[str, Any], now_ns: int) -> int:
+    """When a lease ended by an exchange's book: by its final receipt, else its stage, else now."""
+    receipt = lease["receipt"]
+    if receipt and receipt["final"]:
+        return int(receipt["end_unix_ns"])
+    return int(lease["stage_unix_ns"]) if lease["stage"] in ENDED else now_ns
