@@ -112,13 +112,6 @@ def accept_withdrawal(db: sqlite3.Connection, node_id: str, payload: bytes) -> N
     )
 
 
-def keep_offers(db: sqlite3.Connection, node_id: str, since_ns: int) -> None:
-    """End a snapshot: what did not come since is gone."""
-    db.execute(
-        "UPDATE offer SET withdrawn = 1 WHERE node_id = ? AND accept_ns < ?", (node_id, since_ns)
-    )
-
-
 def fits(offer: offer_pb2.Offer, units: Mapping[str, int]) -> bool:
     """Whether an offer has room for these units, as OpenStack Placement reads min, max and step."""
     inventories = {inventory.resource_class: inventory for inventory in offer.inventories}

@@ -20,7 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from hearth.v1 import common_pb2, session_pb2
 from hearth.v1.session_pb2 import SessionRequest, SessionResponse
 
-from agent.sandbox.exchange import cursors, faults, inbox, offers, trust, witness
+from agent.sandbox.exchange import cursors, faults, inbox, trust, witness
 from agent.sandbox.exchange.challenges import Challenger
 from agent.sandbox.exchange.identity import Exchange, duration, timestamp
 from agent.sandbox.exchange.refusal import Refused
@@ -79,7 +79,6 @@ class Session:
         self._epoch = 0
         self._log_id = ""
         self._delivered = 0  # highest delivery sequence of ours that the agent has
-        self._began_ns = exchange.now_ns()
 
     @property
     def node_id(self) -> str:
@@ -203,9 +202,6 @@ class Session:
                     await self._score(request)
                 case "heartbeat" | None:
                     pass  # its arrival is its message
-                case "snapshot_end":
-                    # Never asked for, since nothing is ever lost here; honoured all the same.
-                    await self._store.run(offers.keep_offers, self.node_id, self._began_ns)
                 case "nack":
                     await self._store.run(tally, self.node_id, "nacks_received")
                     self._log.warning(
@@ -215,6 +211,7 @@ class Session:
                         detail=request.nack.detail,
                     )
                 case body:
+                    # Also a snapshot's end: none was asked for, since nothing is ever lost here.
                     await self._nack(0, session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{body} now")
 
     async def _apply(self, request: SessionRequest) -> None:
