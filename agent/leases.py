@@ -7,6 +7,7 @@ nothing to set, `missing_controllers` says so, and the offer carries it as a tra
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -125,8 +126,8 @@ class Directories:
         try:
             for inner in sorted(directory.rglob("*"), reverse=True):
                 if inner.is_dir():
-                    inner.rmdir()
-            directory.rmdir()
+                    _remove(inner)
+            _remove(directory)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -179,6 +180,20 @@ def _systemctl(*words: str) -> None:
         raise CgroupError(f"systemctl {' '.join(words)}: {error.stderr.strip()}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CgroupError(f"systemctl {' '.join(words)}: {error}") from error
+
+
+def _remove(directory: Path) -> None:
+    """Remove a cgroup. It is busy for a moment more than it is populated: tasks leave it last."""
+    deadline = time.monotonic() + KILL_DEADLINE_S
+    while True:
+        try:
+            directory.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _empty(directory: Path) -> None:

@@ -27,14 +27,15 @@ class Holding:
 
 
 def holdings(directory: Path) -> list[Holding]:
-    """Read one exchange's leases that both sides signed.
+    """Read one exchange's leases that both sides signed and that began.
 
-    A lease without a final receipt is held until it says so.
+    One that runs is held without end; one that was given back before it began was never delivered.
     """
     uri = f"{(directory / 'exchange.sqlite').absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as books:
         rows = books.execute(
             "SELECT lease_id, agreement, receipt FROM lease WHERE countersigned != x''"
+            " AND NOT (receipt = x'' AND stage IN ('EXPIRED', 'REFUSED', 'FAILED'))"
         ).fetchall()
     found = []
     for lease_id, agreed, receipt in rows:
