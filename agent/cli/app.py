@@ -13,6 +13,7 @@ from agent.cli import (
     enroll,
     exchanges,
     inventory,
+    journal,
     receipts,
     run,
     status,
@@ -38,6 +39,7 @@ app.command("verify")(verify.verify)
 app.command("demo")(demo.demo)
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(attest.app, name="attest")
+app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
 
 
