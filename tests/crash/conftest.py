@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 def cgroup_root() -> Iterator[Path]:
     """A directory of the unified hierarchy for this test alone."""
-    path = find_root(Host()) / f"hearth-test-{tempfile.mktemp(prefix='', dir='')}"
+    path = find_root(Host()) / f"hearth-test-{secrets.token_hex(4)}"
     yield path
     for inner in sorted(path.rglob("*"), reverse=True):
         if inner.is_dir():
