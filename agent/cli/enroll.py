@@ -18,7 +18,11 @@ ENROL_DEADLINE_S = 120.0
 def enroll(
     url: Annotated[str, typer.Argument(help="Enrolment address: HOST:PORT or https://HOST:PORT.")],
     token: Annotated[
-        str, typer.Option(help="Join token of the exchange.", envvar="HEARTH_JOIN_TOKEN")
+        str,
+        typer.Option(
+            help="Join token of the exchange; - reads it from standard input, out of sight of ps.",
+            envvar="HEARTH_JOIN_TOKEN",
+        ),
     ],
     ca: Annotated[
         Path | None, typer.Option(help="PEM roots of the enrolment address; default: the system's.")
@@ -38,6 +42,8 @@ def enroll(
     except OSError as error:
         raise ConfigError(f"{ca}: {error.strerror}; give the exchange's CA file") from None
     settings = load(config)
+    if token == "-":  # noqa: S105 - the usual name of standard input
+        token = typer.get_text_stream("stdin").readline().strip()
     if Path(settings.admin_socket).exists():
         name, exchange_id, assurance = _by_daemon(settings, url, token, pem)
     else:

@@ -21,6 +21,8 @@ from agent.sandbox.exchange.store import Store, tally
 from attest.errors import AttestError
 from attest.root import REQUIRED_PCRS
 
+LONGEST = 1.5  # times the mean interval
+
 
 @dataclass(slots=True)
 class _Open:
@@ -52,7 +54,8 @@ class Challenger:
         mean = self._exchange.options.challenge_interval
         random = secrets.SystemRandom()
         while mean > 0:
-            await asyncio.sleep(random.expovariate(1 / mean))
+            # Memoryless, so that having just been asked tells nothing; and never long forgotten.
+            await asyncio.sleep(min(random.expovariate(1 / mean), LONGEST * mean))
             await self.challenge()
 
     async def challenge(self) -> None:

@@ -239,8 +239,8 @@ def release(
 ) -> list[tuple[str, str]]:
     """Ask for the end of a lease (empty: of all), and return (node id, lease id) of those asked.
 
-    The stage changes when the node says so. A lease that the node has not granted yet has no fencing
-    token to release it by: it is passed over, and asked for once it is granted.
+    The stage changes when the node says so. A lease that the node has not granted yet has no
+    fencing token to release it by: it is passed over; ask again once it is granted.
     """
     rows = db.execute(
         "SELECT * FROM lease WHERE ? IN ('', lease_id) AND ? IN ('', node_id)", (lease_id, node_id)
