@@ -100,6 +100,7 @@ class Admin(AdminServiceServicer):
         available, size, head, leases = await node.journal.read(ask)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         root = node.root.identity
+        environment = delivery.environment()
         started = delivery.started
         response = admin_pb2.StatusResponse(
             agent_version=version(),
@@ -118,8 +119,8 @@ class Admin(AdminServiceServicer):
             available=_units(available),
             log_id=node.log_id,
             log_size=size,
-            energy_millijoules=delivery.state.host_energy_mj,
-            heat_millijoules=delivery.state.host_heat_mj,
+            energy_millijoules=environment.energy_mj,
+            heat_millijoules=environment.heat_mj,
             resident_kibibytes_peak=peak_rss_kib(),
             cpu_milliseconds=int((usage.ru_utime + usage.ru_stime) * 1000),
             exchanges=[await self._exchange(link, leases) for link in self._links],
