@@ -12,7 +12,7 @@ LONG_PARTS := crash attacks
 # make demo ARGS="--for 30s --json"
 ARGS :=
 
-.PHONY: help env demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
+.PHONY: help env deb demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
 
 help: ## this list
 	sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ env: ## everything the others need: Debian packages, .venv
 
 demo: env ## the whole way on this host: software TPM, two exchanges, real probes (ARGS="--for 30s --json")
 	.venv/bin/hearth demo $(ARGS)
+
+deb: env ## the Debian packages, in dist/
+	packaging/bootstrap deb && packaging/make-deb
 
 check: env ## what every commit must pass
 	packaging/check

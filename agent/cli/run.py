@@ -6,6 +6,7 @@ import os
 import sys
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.interpreter import python
 
 
 def run(config: ConfigFile = DEFAULT_PATH) -> None:
@@ -17,5 +18,5 @@ def run(config: ConfigFile = DEFAULT_PATH) -> None:
     sys.stderr.flush()
     # Two arenas are enough for a process that mostly sleeps; more keep memory that was once used.
     environment = {"MALLOC_ARENA_MAX": "2", "TSS2_LOG": "all+none", **os.environ}
-    command = [sys.executable, "-m", "agent.daemon", str(config)]
-    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+    command = [*python(), "-m", "agent.daemon", str(config)]
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
