@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+if "rich" not in sys.modules:
+    # structlog imports rich (3.5 MiB) where it finds it; None: a module that is not there.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+
 import grpc.aio
 import structlog
 
