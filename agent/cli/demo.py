@@ -7,12 +7,15 @@ import re
 import signal
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.lines import REAL, SIMULATED, account, changes
 from agent.cli.options import AsJson
+from agent.errors import HearthError
 
 if TYPE_CHECKING:
     from agent.sandbox.demo import Stop, Watcher
@@ -54,14 +57,17 @@ def demo(
     where = prepare(directory or Path(tempfile.mkdtemp(prefix="hearth-demo-")))
     stop = Stop()
     _listen(stop)
-    watcher: Watcher = _Quiet() if as_json else _Lines()
     try:
-        outcome = Demo(where, watcher, stop).run(duration)
+        with _watcher(duration, as_json) as watcher:
+            outcome = Demo(where, watcher, stop).run(duration)
     except KeyboardInterrupt:
-        sys.stderr.write("hearth demo: aborted; everything was stopped\n")
+        sys.stderr.write(f"hearth demo: aborted, all of it stopped; its logs are in {where}\n")
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(outcome.as_json(), indent=2))
+    except HearthError:
+        sys.stderr.write(f"hearth demo: stopped all of it; its logs are in {where}\n")
+        raise
+    for text in [json.dumps(outcome.as_json(), indent=2)] if as_json else account(outcome):
+        typer.echo(text)
     for problem in outcome.problems():
         typer.echo(f"hearth demo: {problem}", err=True)
     raise typer.Exit(1 if outcome.problems() else 0)
@@ -81,14 +87,42 @@ def _listen(stop: Stop) -> None:
         signal.signal(number, handler)
 
 
-class _Quiet:
-    def event(self, text: str) -> None: ...
+def _watcher(duration: float | None, as_json: bool) -> AbstractContextManager[Watcher]:
+    """A screen on a terminal that can draw one, lines elsewhere, nothing beside JSON."""
+    if as_json:
+        return nullcontext(_Quiet())
+    from rich.console import Console
 
-    def moment(self, now: Moment) -> None: ...
+    console = Console(highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return nullcontext(_Lines())
+    from agent.cli.screen import Screen
+    from probes.host import Host
+    from probes.inventory import take
+
+    return Screen(console, take(Host()), duration)
+
+
+class _Quiet:
+    def event(self, text: str) -> None:
+        """Say nothing."""
+
+    def moment(self, now: Moment) -> None:
+        """Say nothing."""
 
 
 class _Lines:
+    def __init__(self) -> None:
+        self._before: Moment | None = None
+        typer.echo(f"real: {REAL}")
+        typer.echo(f"simulated: {SIMULATED}")
+
     def event(self, text: str) -> None:
+        """Print it."""
         typer.echo(text)
 
-    def moment(self, now: Moment) -> None: ...
+    def moment(self, now: Moment) -> None:
+        """Print what changed."""
+        for text in changes(self._before, now):
+            typer.echo(text)
+        self._before = now

@@ -21,12 +21,13 @@ from agent.leases import places
 from agent.sandbox import bed
 from agent.sandbox.moment import ENDED, Moment, moment
 from agent.sandbox.outcome import Outcome, Proof, cpu_checks
+from agent.sandbox.plant import Plant
 from agent.sandbox.tenants import UNITS, Tenants
 from probes.cgroup import find_root
 from probes.host import Host
 from probes.probe import Absent
 
-CONFIGURATION = """\
+CONFIGURATION = f"""\
 [offer]
 receipt_seconds = 5
 [log]
@@ -34,6 +35,8 @@ checkpoint_seconds = 10
 [site]
 id = "demo"
 heat_sink = "pool"
+[energy]
+idle_milliwatts = {Plant(0).base_mw}
 """
 EXCHANGE_OPTIONS = ("--challenge-interval", "10", "--heartbeat", "5")
 METERS_EVERY_S = (5, 5)  # heat, energy
@@ -184,15 +187,12 @@ class Demo:
         books = [(name, counted["lease"]) for name, counted in figures]
         first = min(counted["first_offer_unix_ns"] for _, counted in figures)
         proof = self._prove(world, last)
-        now_ns = time.time_ns()
         return Outcome(
             last=last,
-            books=tuple(book for _, book in books),
             first_offer_ms=(first - world.agent.started_ns) // 1_000_000,
             cpu=cpu_checks(books, kernel),
             proof=proof,
             agent_exit_code=world.agent.stop(),
-            now_ns=now_ns,
         )
 
     def _settle(self, world: bed.Bed) -> Moment:
@@ -263,9 +263,10 @@ class Demo:
 
 
 def _look(world: bed.Bed) -> Moment:
-    elapsed = (time.time_ns() - world.agent.started_ns) // 1_000_000
+    now_ns = time.time_ns()
+    elapsed = (now_ns - world.agent.started_ns) // 1_000_000
     figures = [(exchange.name, exchange.figures()) for exchange in world.exchanges]
-    return moment(elapsed, world.agent.status(), figures)
+    return moment(elapsed, now_ns, world.agent.status(), figures)
 
 
 def prepare(directory: Path) -> Path:

@@ -66,6 +66,7 @@ class Moment:
     elapsed_ms: int  # since the agent was started
     capacity: Mapping[str, int]
     available: Mapping[str, int]
+    oversold_units: int  # at any time until now, by the exchanges' books
     power_mw: int | None
     heat_mw: int | None
     energy_mj: int
@@ -80,46 +81,52 @@ class Moment:
 
 def moment(
     elapsed_ms: int,
+    now_ns: int,
     status: admin_pb2.StatusResponse,
     figures: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> Moment:
     """Join the agent's status and the exchanges' figures.
 
+    :param elapsed_ms: since the agent was started.
+    :param now_ns: since the epoch.
     :param figures: name of each exchange and what it counted; empty before a node has enrolled.
     """
     said = {item.display_name: item for item in status.exchanges}
     names = {item.exchange_id: item.display_name for item in status.exchanges}
     booked = {
-        lease_id: lease
-        for _, counted in figures
+        (name, lease_id): lease
+        for name, counted in figures
         for lease_id, lease in counted.get("lease", {}).items()
     }
     leases = tuple(
-        _lease(names.get(item.exchange_id, ""), item, booked.get(item.lease_id))
+        _lease(name, item, booked.get((name, item.lease_id)))
         for item in status.leases
+        for name in (names.get(item.exchange_id, ""),)
     )
     exchanges = tuple(
         _exchange(name, counted, said.get(name) or admin_pb2.ExchangeStatus())
         for name, counted in figures
     )
-    identity = Identity(
-        status.node_id, status.tpm, status.inventory_digest.hex(), status.inventory_generation
-    )
+    capacity = {part.resource_class: part.units for part in status.capacity}
+    books = [counted.get("lease", {}) for _, counted in figures]
     return Moment(
-        identity,
-        elapsed_ms,
-        {part.resource_class: part.units for part in status.capacity},
-        {part.resource_class: part.units for part in status.available},
-        _power(status, _POWER),
-        _power(status, _HEAT),
-        status.energy_millijoules,
-        status.heat_millijoules,
-        status.log_size,
-        status.checkpoint.size,
-        status.resident_kibibytes_peak,
-        status.cpu_milliseconds,
-        exchanges,
-        leases,
+        identity=Identity(
+            status.node_id, status.tpm, status.inventory_digest.hex(), status.inventory_generation
+        ),
+        elapsed_ms=elapsed_ms,
+        capacity=capacity,
+        available={part.resource_class: part.units for part in status.available},
+        oversold_units=oversold(capacity, books, now_ns),
+        power_mw=_power(status, _POWER),
+        heat_mw=_power(status, _HEAT),
+        energy_mj=status.energy_millijoules,
+        heat_mj=status.heat_millijoules,
+        log_size=status.log_size,
+        checkpoint_size=status.checkpoint.size,
+        peak_rss_kib=status.resident_kibibytes_peak,
+        cpu_ms=status.cpu_milliseconds,
+        exchanges=exchanges,
+        leases=leases,
     )
 
 

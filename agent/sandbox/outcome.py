@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.sandbox.moment import Moment, oversold, used_cpu_ms
+from agent.sandbox.moment import Moment, used_cpu_ms
 
 # Used CPU of a final receipt against the kernel's own count, in permille.
 MOST_DIFFERENCE_PERMILLE = 10
@@ -44,17 +44,10 @@ class Outcome:
     """Everything that is known at the end."""
 
     last: Moment
-    books: tuple[Mapping[str, Any], ...]  # of each exchange, {lease id: figures}
     first_offer_ms: int | None  # from the agent's start to the first accepted offer
     cpu: tuple[CpuCheck, ...]
     proof: Proof | None
     agent_exit_code: int
-    now_ns: int
-
-    @property
-    def oversold_units(self) -> int:
-        """Units that the exchanges' books show as sold twice."""
-        return oversold(self.last.capacity, self.books, self.now_ns)
 
     def problems(self) -> list[str]:
         """Say everything that is not as it should be; empty when all is well."""
@@ -70,8 +63,8 @@ class Outcome:
             found.append(f"{issued} receipts were issued and {acked} acknowledged")
         if verified := _sums(last, "receipts_verified") - issued:
             found.append(f"exchanges verified {verified:+} receipts of those issued")
-        if self.oversold_units:
-            found.append(f"{self.oversold_units} units were sold twice")
+        if last.oversold_units:
+            found.append(f"{last.oversold_units} units were sold twice")
         if failed := _sums(last, "challenges_failed"):
             found.append(f"{failed} quote challenges failed")
         found += [
@@ -108,7 +101,7 @@ class Outcome:
             "receipts_rejected": _sums(last, "receipts_rejected"),
             "checkpoints_verified": _sums(last, "checkpoints_verified"),
             "challenges_passed": _sums(last, "challenges_passed"),
-            "oversold_units": self.oversold_units,
+            "oversold_units": last.oversold_units,
             "energy_mj": last.energy_mj,
             "heat_mj": last.heat_mj,
             "amount_due_msat": _sums(last, "amount_due_msat"),
