@@ -60,6 +60,7 @@ class Delivery:
     places: Places
     want_checkpoint: Callable[[], None]
     state: MeterState = field(default_factory=MeterState)
+    restored: MeterState = field(default_factory=MeterState)  # as this start found it
     running: dict[str, _Running] = field(default_factory=dict)
     busy_us: int = 0
     started: Instant | None = None
@@ -74,7 +75,7 @@ class Delivery:
             lambda view: view.one("SELECT state FROM meter WHERE id = 1")
         )
         if row is not None:
-            self.state = msgspec.msgpack.decode(row[0], type=MeterState)
+            self.state = self.restored = msgspec.msgpack.decode(row[0], type=MeterState)
         for stored in await self.node.journal.read(lambda view: ledger.leases(view, METERED)):
             await self._replace(stored)
             self._attach(stored)
@@ -102,9 +103,8 @@ class Delivery:
     # --- sampling ------------------------------------------------------------------------------
 
     def _attach(self, stored: ledger.Stored) -> None:
-        cgroup = LeaseCgroup(
-            self.node.host, self.places.directory(stored.lease.key), stored.lease.units
-        )
+        lease = stored.lease
+        cgroup = LeaseCgroup(self.node.host, self.places, lease.key, lease.units)
         self.running[key_of(stored)] = _Running(stored, cgroup, cgroup.limits_in_force())
 
     def sample(self) -> None:
@@ -144,18 +144,20 @@ class Delivery:
 
     def environment(self) -> Environment:
         """Power and heat since this start, for the offers."""
-        state, started = self.state, self.started
+        state, before, started = self.state, self.restored, self.started
         now = self.node.clock.now()
         window = max(1, now.boottime_ns - started.boottime_ns) if started else 1
-        measured = state.energy_class is not None and state.host_energy_ns > 0
-        heated = state.heat_class is not None and state.host_heat_ns > 0
+        energy_ns = state.host_energy_ns - before.host_energy_ns
+        heat_ns = state.host_heat_ns - before.host_heat_ns
+        measured = state.energy_class is not None and energy_ns > 0
+        heated = state.heat_class is not None and heat_ns > 0
         return Environment(
             window_ns=window,
-            energy_mj=state.host_energy_mj if measured else None,
-            energy_measured_ns=state.host_energy_ns,
+            energy_mj=state.host_energy_mj - before.host_energy_mj if measured else None,
+            energy_measured_ns=energy_ns,
             energy_source=state.energy_class,
-            heat_mj=state.host_heat_mj if heated else None,
-            heat_measured_ns=state.host_heat_ns,
+            heat_mj=state.host_heat_mj - before.host_heat_mj if heated else None,
+            heat_measured_ns=heat_ns,
             heat_source=state.heat_class,
             supply_millicelsius=self.supply_millicelsius if heated else None,
             return_millicelsius=self.return_millicelsius if heated else None,
@@ -326,7 +328,7 @@ class Delivery:
         if meter is None:
             meter = metering.open_meter(self.node.clock.now())
         meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
-        meter = last_attribution(self.state, meter)
+        meter = last_attribution(self.state, key, meter)
         left = {name: value for name, value in self.state.leases.items() if name != key}
         state = msgspec.structs.replace(self.state, leases=left)
         durable = msgspec.msgpack.encode(state)

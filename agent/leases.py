@@ -11,6 +11,7 @@ import errno
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,13 +27,19 @@ from probes.probe import Absent, ProbeError
 PERIOD_US = 100_000  # cgroup-v2.rst: cpu.max
 CONTROLLERS = ("cpu", "memory", "io", "pids")
 PARENT = "hearth.slice"
+LEASE_SLICE = Path("/usr/lib/hearth-agent/lease-slice")  # what hearth-lease@.service runs
 KILL_DEADLINE_S = 2.0
-SYSTEMCTL_DEADLINE_S = 10.0
+SYSTEMCTL_DEADLINE_S = 40.0  # hearth-lease@.service has its own of 30 s
+
+
+def _stem(key: LeaseKey) -> str:
+    """A lease in a unit's name, where a dash has a meaning (systemd.slice(5))."""
+    return f"{key.exchange_id[:12]}_{key.lease_id.replace('-', '_')}"
 
 
 def name_of(key: LeaseKey) -> str:
-    """A slice's name; the lease id is a UUID, so its dashes become underscores."""
-    return f"hearth-{key.exchange_id[:12]}_{key.lease_id.replace('-', '_')}.slice"
+    """Name of a lease's slice, and of its directory where there is no systemd."""
+    return f"hearth-{_stem(key)}.slice"
 
 
 def limits_of(units: Units) -> dict[str, str]:
@@ -75,6 +82,15 @@ class Places(Protocol):
         """Remove it once it is empty; gone already is fine.
 
         :raises CgroupError: when something does not go away.
+        """
+        ...
+
+    def command(self, key: LeaseKey, words: Sequence[str]) -> list[str]:
+        """Return what to execute, as root, for `words` to run in the lease.
+
+        Where that takes no launcher the calling process is moved, and `words` come back.
+
+        :raises CgroupError: when it cannot be moved.
         """
         ...
 
@@ -135,24 +151,28 @@ class Directories:
                 f"{directory}: {error.strerror}; something in it does not end"
             ) from error
 
+    def command(self, key: LeaseKey, words: Sequence[str]) -> list[str]:
+        """See `Places`."""
+        attach(self.directory(key), os.getpid())
+        return list(words)
+
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """systemd slices beside the agent's own unit: a restart of the agent never touches them."""
+    """systemd slices beside the agent's own unit: a restart of the agent never touches them.
+
+    The agent has no right to make one. It orders single acts from `hearth-lease@.service`, whose
+    instance name is the whole order (systemd/lease-slice reads it), through systemctl: see
+    docs/decisions/0005-lease-slices.md.
+    """
 
     root: Path
 
     def create(self, key: LeaseKey, units: Units) -> Path:
         """See `Places`."""
-        name = name_of(key)
-        properties = []
-        if VCPU in units:
-            properties.append(f"CPUQuota={units[VCPU] * 100}%")
-        if MEMORY_MB in units:
-            properties.append(f"MemoryMax={units[MEMORY_MB]}M")
-        _systemctl("start", name)
-        _systemctl("set-property", "--runtime", name, "CPUAccounting=yes", *properties)
-        return self.root / name
+        millicores, megabytes = units.get(VCPU, 0) * 1000, units.get(MEMORY_MB, 0)
+        _order(f"create-{_stem(key)}-{millicores}-{megabytes}")
+        return self.directory(key)
 
     def directory(self, key: LeaseKey) -> Path:
         """See `Places`."""
@@ -160,26 +180,40 @@ class Slices:
 
     def empty(self, key: LeaseKey) -> None:
         """See `Places`."""
-        _empty(self.directory(key))
+        if _populated(self.directory(key)):
+            _order(f"kill-{_stem(key)}")
 
     def remove(self, key: LeaseKey) -> None:
         """See `Places`."""
-        _systemctl("stop", name_of(key))
+        if self.directory(key).exists():
+            _order(f"remove-{_stem(key)}")
+
+    def command(self, key: LeaseKey, words: Sequence[str]) -> list[str]:
+        """See `Places`."""
+        # A scope: a cgroup with children of its own must hold no processes (cgroup-v2.rst).
+        return ["systemd-run", "--scope", "--quiet", f"--slice={name_of(key)}", "--", *words]
 
 
-def _systemctl(*words: str) -> None:
+def _order(order: str) -> None:
+    """Have one act done on a lease's slice, and wait until it is."""
+    unit = f"hearth-lease@{order}.service"
+    command = ["systemctl", "--quiet", "--no-ask-password", "start", unit]
     try:
         subprocess.run(
-            ["systemctl", "--quiet", *words],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=SYSTEMCTL_DEADLINE_S,
+            command, check=True, capture_output=True, text=True, timeout=SYSTEMCTL_DEADLINE_S
         )
     except subprocess.CalledProcessError as error:
-        raise CgroupError(f"systemctl {' '.join(words)}: {error.stderr.strip()}") from error
+        said = " ".join(error.stderr.split())
+        raise CgroupError(f"{unit}: {said} (journalctl -t lease-slice has its reason)") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CgroupError(f"systemctl {' '.join(words)}: {error}") from error
+        raise CgroupError(f"{unit}: {error}") from error
+
+
+def _populated(directory: Path) -> bool:
+    try:
+        return "populated 1" in (directory / "cgroup.events").read_text()
+    except OSError:
+        return False
 
 
 def _remove(directory: Path) -> None:
@@ -223,7 +257,8 @@ def places(configured: str, host: Host) -> Places:
     if configured != "auto":
         return Directories(Path(configured))
     unified = find_root(host)
-    if Path("/run/systemd/system").is_dir():  # sd_booted(3)
+    # sd_booted(3); a clone that runs without being installed has nobody to make slices for it.
+    if Path("/run/systemd/system").is_dir() and LEASE_SLICE.exists():
         return Slices(unified / PARENT)
     return Directories(unified / PARENT)
 
@@ -233,19 +268,20 @@ class LeaseCgroup:
 
     __slots__ = ("_host", "_limits", "_reader", "directory")
 
-    def __init__(self, host: Host, directory: Path, units: Units) -> None:
+    def __init__(self, host: Host, where: Places, key: LeaseKey, units: Units) -> None:
         """Open what there is; a cgroup that is not there yet is opened by a later read."""
         self._host = host
-        self.directory = directory
+        self.directory = where.directory(key)
+        missing = missing_controllers(where)
         self._limits = {
-            directory / file: content
+            self.directory / file: content
             for file, content in limits_of(units).items()
-            if (directory / file).exists()
+            if file.partition(".")[0] not in missing
         }
         self._reader: CgroupReader | None = None
 
     def limits_in_force(self) -> bool:
-        """Whether every limit that this host can set stands as it was sold."""
+        """Whether every limit that this host can set stands as it was sold, as the kernel says."""
         try:
             return all(file.read_text().strip() == want for file, want in self._limits.items())
         except OSError:
@@ -281,7 +317,8 @@ class LeaseCgroup:
 
 def missing_controllers(where: Places) -> tuple[str, ...]:
     """Which of cpu and memory the unified hierarchy cannot limit on this host."""
-    directory = where.root
+    # systemd hands a controller down only while something below has a use for it: ask at the top.
+    directory = where.root.parent if isinstance(where, Slices) else where.root
     while not (directory / "cgroup.controllers").exists() and directory != directory.parent:
         directory = directory.parent
     try:

@@ -14,6 +14,7 @@ from agent.cli import (
     exchanges,
     inventory,
     journal,
+    lease,
     receipts,
     run,
     status,
@@ -38,6 +39,7 @@ app.command("inventory")(inventory.inventory)
 app.command("verify")(verify.verify)
 app.command("demo")(demo.demo)
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(lease.app, name="lease")
 app.add_typer(attest.app, name="attest")
 app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
