@@ -60,7 +60,6 @@ class Delivery:
     places: Places
     want_checkpoint: Callable[[], None]
     state: MeterState = field(default_factory=MeterState)
-    restored: MeterState = field(default_factory=MeterState)  # as this start found it
     running: dict[str, _Running] = field(default_factory=dict)
     busy_us: int = 0
     started: Instant | None = None
@@ -75,7 +74,7 @@ class Delivery:
             lambda view: view.one("SELECT state FROM meter WHERE id = 1")
         )
         if row is not None:
-            self.state = self.restored = msgspec.msgpack.decode(row[0], type=MeterState)
+            self.state = msgspec.msgpack.decode(row[0], type=MeterState)
         for stored in await self.node.journal.read(lambda view: ledger.leases(view, METERED)):
             await self._replace(stored)
             self._attach(stored)
@@ -144,20 +143,18 @@ class Delivery:
 
     def environment(self) -> Environment:
         """Power and heat since this start, for the offers."""
-        state, before, started = self.state, self.restored, self.started
+        state, started = self.state, self.started
         now = self.node.clock.now()
         window = max(1, now.boottime_ns - started.boottime_ns) if started else 1
-        energy_ns = state.host_energy_ns - before.host_energy_ns
-        heat_ns = state.host_heat_ns - before.host_heat_ns
-        measured = state.energy_class is not None and energy_ns > 0
-        heated = state.heat_class is not None and heat_ns > 0
+        measured = state.energy_class is not None and state.host_energy_ns > 0
+        heated = state.heat_class is not None and state.host_heat_ns > 0
         return Environment(
             window_ns=window,
-            energy_mj=state.host_energy_mj - before.host_energy_mj if measured else None,
-            energy_measured_ns=energy_ns,
+            energy_mj=state.host_energy_mj if measured else None,
+            energy_measured_ns=state.host_energy_ns,
             energy_source=state.energy_class,
-            heat_mj=state.host_heat_mj - before.host_heat_mj if heated else None,
-            heat_measured_ns=heat_ns,
+            heat_mj=state.host_heat_mj if heated else None,
+            heat_measured_ns=state.host_heat_ns,
             heat_source=state.heat_class,
             supply_millicelsius=self.supply_millicelsius if heated else None,
             return_millicelsius=self.return_millicelsius if heated else None,
@@ -328,7 +325,7 @@ class Delivery:
         if meter is None:
             meter = metering.open_meter(self.node.clock.now())
         meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
-        meter = last_attribution(self.state, key, meter)
+        meter = last_attribution(self.state, meter)
         left = {name: value for name, value in self.state.leases.items() if name != key}
         state = msgspec.structs.replace(self.state, leases=left)
         durable = msgspec.msgpack.encode(state)
