@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.lines import REAL, SIMULATED, account, changes
+from agent.cli.lines import REAL, account, changes, simulated
 from agent.cli.options import AsJson
 from agent.errors import HearthError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.sandbox.moment import Moment
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -74,17 +75,21 @@ def demo(
 
 
 def _listen(stop: Stop) -> None:
-    """Take Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once."""
+    """Take Ctrl-C, SIGTERM and a terminal that is closed.
+
+    The first asks for an orderly end, the second ends at once.
+    """
 
     def handler(number: int, frame: object) -> None:
         if stop.asked:
-            for signals in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(signals, signal.SIG_IGN)
+            for other in _SIGNALS:
+                signal.signal(other, signal.SIG_IGN)
             raise KeyboardInterrupt
         stop.asked = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
+            signal.signal(number, handler)
 
 
 def _watcher(duration: float | None, as_json: bool) -> AbstractContextManager[Watcher]:
@@ -114,15 +119,16 @@ class _Quiet:
 class _Lines:
     def __init__(self) -> None:
         self._before: Moment | None = None
-        typer.echo(f"real: {REAL}")
-        typer.echo(f"simulated: {SIMULATED}")
 
     def event(self, text: str) -> None:
         """Print it."""
         typer.echo(text)
 
     def moment(self, now: Moment) -> None:
-        """Print what changed."""
+        """Print what changed, and at first what is real and what is not."""
+        if self._before is None:
+            typer.echo(f"real: {REAL}")
+            typer.echo(f"simulated: {simulated(now)}")
         for text in changes(self._before, now):
             typer.echo(text)
         self._before = now

@@ -79,6 +79,7 @@ class Screen:
         self._glyphs = Glyphs(ascii_only=console.options.ascii_only)
         self._events: deque[str] = deque(maxlen=KEPT)
         self._moments: deque[Moment] = deque(maxlen=KEPT)
+        self._began_ms = 0  # of the first moment, from the agent's start
         self._over = False
         self._live = Live(self, console=console, screen=True, auto_refresh=False)
 
@@ -101,13 +102,15 @@ class Screen:
     def moment(self, now: Moment) -> None:
         """Show how things stand."""
         before = self._moments[-1] if self._moments else None
+        if before is None:
+            self._began_ms = now.elapsed_ms
         self._moments.append(now)
         for text in changes(before, now):
             self._note(text)
         self._live.refresh()
 
     def _note(self, text: str) -> None:
-        elapsed = self._moments[-1].elapsed_ms if self._moments else 0
+        elapsed = self._moments[-1].elapsed_ms - self._began_ms if self._moments else 0
         self._events.append(f"{_clock(elapsed // 1000)}  {text}")
 
     # --- the picture ---------------------------------------------------------------------------
@@ -162,9 +165,10 @@ class Screen:
             return [line(("hearth demo", STRONG), "  starting")]
         assurance = next((item.assurance for item in now.exchanges if item.assurance), "")
         left = f"  node {now.identity.node_id[:16]}  {assurance}"
-        right = _clock(now.elapsed_ms // 1000)
+        shown = (now.elapsed_ms - self._began_ms) // 1000
+        right = _clock(shown)
         if self._seconds is not None:
-            right += f" of {_clock(round(self._seconds))}"
+            right = f"{_clock(min(shown, round(self._seconds)))} of {_clock(round(self._seconds))}"
         right += "  ended" if self._over else "  Ctrl-C ends"
         gap = " " * max(2, width - len(left) - len(right) - 13)
         return [line(("hearth demo", STRONG), left, gap, (right, FAINT))]

@@ -38,7 +38,8 @@ heat_sink = "pool"
 [energy]
 idle_milliwatts = {Plant(0).base_mw}
 """
-EXCHANGE_OPTIONS = ("--challenge-interval", "10", "--heartbeat", "5")
+EXCHANGE_OPTIONS = ("--heartbeat", "5")
+CHALLENGES_EVERY_S = 10.0  # by command, so that even a short run has some of each exchange
 METERS_EVERY_S = (5, 5)  # heat, energy
 
 TICK_S = 1.0
@@ -91,7 +92,7 @@ class Demo:
     _cgroup_root: str = "auto"
 
     def run(self, seconds: float | None) -> Outcome:
-        """Run for that long (None: until asked to stop) and give an account.
+        """Show leases at work for that long (None: until asked to stop) and give an account.
 
         :raises HearthError: naming what went wrong; everything is stopped then.
         :raises KeyboardInterrupt: as a signal handler raised it; everything was killed then.
@@ -108,11 +109,10 @@ class Demo:
                 with_tpm=with_tpm,
             )
             self._go_on()
-            until = None if seconds is None else time.monotonic() + seconds
             tenants = self._tenants = Tenants(world.agent, self.watcher.event)
             self._enrol(world)
             self._lease(world, tenants)
-            self._watch(world, until)
+            self._watch(world, None if seconds is None else time.monotonic() + seconds)
             return self._end(world, tenants)
         except KeyboardInterrupt:
             self._abort()
@@ -165,8 +165,13 @@ class Demo:
     # --- looking on ----------------------------------------------------------------------------
 
     def _watch(self, world: bed.Bed, until: float | None) -> None:
+        due = time.monotonic()
         while until is None or time.monotonic() < until:
             began = time.monotonic()
+            if began >= due:
+                due += CHALLENGES_EVERY_S
+                for exchange in world.exchanges:
+                    exchange.command(cmd="challenge")
             self.watcher.moment(_look(world))
             rest = began + TICK_S - time.monotonic()
             if until is not None:

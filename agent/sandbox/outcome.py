@@ -11,6 +11,10 @@ from agent.sandbox.moment import Moment, used_cpu_ms
 
 # Used CPU of a final receipt against the kernel's own count, in permille.
 MOST_DIFFERENCE_PERMILLE = 10
+REMEDY = (
+    "leases need a cgroup v2 directory to write to: run it as root, or as"
+    " systemd-run --user --scope -p Delegate=yes hearth demo"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,9 @@ class Outcome:
         issued, acked = _sums(last, "receipts_issued"), _sums(last, "receipts_acked")
         rejected = _sums(last, "receipts_rejected")
         found = []
-        if not last.leases:
-            found.append("no lease ran, so there is no receipt")
+        ran = any(item.receipts for item in last.leases)
+        if not ran:
+            found.append(f"no lease ran, so there is no receipt; {REMEDY}")
         if rejected:
             found.append(f"{rejected} receipts were rejected")
         if acked != issued:
@@ -73,7 +78,7 @@ class Outcome:
             for item in self.cpu
             if item.difference_permille >= MOST_DIFFERENCE_PERMILLE
         ]
-        if last.leases and self.proof is None:
+        if ran and self.proof is None:
             found.append("no receipt could be exported")
         if self.proof is not None and self.proof.exit_code:
             found.append(f"hearth verify: exit {self.proof.exit_code}: {self.proof.said}")

@@ -56,7 +56,7 @@ class Tenants:
                     self.say(f"{exchange.name} leases {words(UNITS)} ({lease_id})")
                     return
                 if stage != "REFUSED":
-                    self.say(f"{exchange.name}: lease {stage}: {self._why_failed() or why}")
+                    self.say(f"{exchange.name}: lease {stage}: {self._why_failed(lease_id) or why}")
                     return
                 self.say(f"{exchange.name} is refused a lease: {why}")
             free = self._free()
@@ -92,10 +92,10 @@ class Tenants:
     def _free(self) -> dict[str, int]:
         return {part.resource_class: part.units for part in self.agent.status().available}
 
-    def _why_failed(self) -> str:
+    def _why_failed(self, lease_id: str) -> str:
         """Return what the agent's own log says of a lease that could not be set up."""
         for line in reversed(self.agent.log.read_text(errors="replace").splitlines()):
-            if '"lease_failed"' in line:
+            if '"lease_failed"' in line and lease_id in line:
                 with contextlib.suppress(ValueError):
                     return str(json.loads(line).get("error", ""))
         return ""
