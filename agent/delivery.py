@@ -325,7 +325,7 @@ class Delivery:
         if meter is None:
             meter = metering.open_meter(self.node.clock.now())
         meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
-        meter = last_attribution(self.state, meter)
+        meter = last_attribution(self.state, key, meter)
         left = {name: value for name, value in self.state.leases.items() if name != key}
         state = msgspec.structs.replace(self.state, leases=left)
         durable = msgspec.msgpack.encode(state)

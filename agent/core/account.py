@@ -79,22 +79,26 @@ def _energy(
         return state  # a worse class is shown, never added to a better one
     key = str(reading.sensor)
     marks = dict(state.marks)
+    leases = state.leases
     if state.energy_class is not source:
         # The first reading of a better class: what the worse meters stood at is of no use any more.
+        leases = _unmeasured(state)
         marks = {name: mark for name, mark in marks.items() if not name.endswith(f":{ENERGY}")}
     before = marks.get(key)
-    leases = state.leases
     host, measured = state.host_energy_mj, state.host_energy_ns
     if before is not None:
-        elapsed = reading.at.boottime_ns - before.at.boottime_ns
-        step = energy.grown(before, reading.at, counter, _share(reading, sharing))
+        step = energy.grown(
+            before, reading.at, counter, _share(reading, sharing), reading.sensor.source
+        )
         now = energy.mark(reading.at, counter, busy_us, host, leases, vcpus)
         if step is None:
             leases = {
-                name: energy.miss_energy(meter, max(0, elapsed)) for name, meter in leases.items()
+                name: energy.miss_energy(meter, energy.reserved_at(before, name))
+                for name, meter in leases.items()
             }
         else:
-            host, measured = host + step, measured + elapsed
+            host += step
+            measured += reading.at.boottime_ns - before.at.boottime_ns
             parts = energy.divide_energy(step, before, now, sharing)
             leases = {
                 name: energy.credit_energy(meter, parts[name]) if name in parts else meter
@@ -153,15 +157,24 @@ def _heat(
     )
 
 
-def last_attribution(state: MeterState, meter: LeaseMeter) -> LeaseMeter:
+def last_attribution(state: MeterState, lease: str, meter: LeaseMeter) -> LeaseMeter:
     """A lease that ends: the time since its energy was last divided is missing, not zero."""
-    marks = [
-        mark
-        for name, mark in state.marks.items()
-        if name.endswith(f":{ENERGY}") and mark.at.boot_id == meter.at.boot_id
-    ]
+    marks = _energy_marks(state)
     if not marks:
         return meter
-    newest = max(mark.at.boottime_ns for mark in marks)
-    began = meter.at.boottime_ns - meter.reserved_ns
-    return energy.miss_energy(meter, max(0, meter.at.boottime_ns - max(newest, began)))
+    return energy.miss_energy(meter, max(energy.reserved_at(mark, lease) for mark in marks))
+
+
+def _energy_marks(state: MeterState) -> list[Mark]:
+    return [mark for name, mark in state.marks.items() if name.endswith(f":{ENERGY}")]
+
+
+def _unmeasured(state: MeterState) -> dict[str, LeaseMeter]:
+    """All leases, with the time missing that no meter of the class before has divided."""
+    marks = _energy_marks(state)
+    return {
+        name: energy.miss_energy(
+            meter, max((energy.reserved_at(mark, name) for mark in marks), default=0)
+        )
+        for name, meter in state.leases.items()
+    }

@@ -14,7 +14,10 @@ import msgspec
 from agent.core.meter import LeaseMeter, Quality, State, delta
 from probes.reading import Counter, Instant, Unit
 
-MOST_MILLIWATTS = 1_000_000_000  # 1 MW: more than any one host's or site's meter can mean
+# More than one meter of a source can mean. A processor's or a card's bound is tight, because a
+# counter that wraps is believed only where half a wrap takes longer than the interval at this rate.
+MOST_MILLIWATTS = 1_000_000_000
+MOST_MILLIWATTS_OF = {"rapl": 4_000_000, "nvml": 4_000_000}
 PPM = 1_000_000
 SECOND_NS = 1_000_000_000
 HEAT_CARRIED_NS = 300 * SECOND_NS  # heat is set against energy for this long at the most
@@ -87,11 +90,16 @@ def mark(
     )
 
 
-def grown(before: Mark, at: Instant, counter: Counter, share_ppm: int) -> int | None:
-    """Return this host's part of what the meter counted since `before`, in mJ; None for a gap."""
+def grown(
+    before: Mark, at: Instant, counter: Counter, share_ppm: int, source: str = ""
+) -> int | None:
+    """Return this host's part of what the meter counted since `before`, in mJ; None for a gap.
+
+    `source` is the probe that read it, which bounds its rate.
+    """
     if before.at.boot_id != at.boot_id:
         return None
-    most = MOST_MILLIWATTS
+    most = MOST_MILLIWATTS_OF.get(source, MOST_MILLIWATTS)
     step = delta(before.counter, counter, at.boottime_ns - before.at.boottime_ns, most)
     return None if step is None else step * share_ppm // PPM
 
@@ -99,8 +107,7 @@ def grown(before: Mark, at: Instant, counter: Counter, share_ppm: int) -> int | 
 def divide_energy(energy_mj: int, before: Mark, now: Mark, sharing: Sharing) -> dict[str, int]:
     """Return each lease's part of `energy_mj`, floored; what is left is the operator's."""
     elapsed = now.at.boottime_ns - before.at.boottime_ns
-    whole = elapsed * sharing.vcpus
-    if elapsed <= 0 or whole <= 0:
+    if elapsed <= 0:
         return {}
     if sharing.idle_milliwatts is None:
         idle = energy_mj
@@ -111,10 +118,15 @@ def divide_energy(energy_mj: int, before: Mark, now: Mark, sharing: Sharing) -> 
     used = {key: max(0, end.used_cpu_us - start.used_cpu_us) for key, (end, start) in grew.items()}
     # The leases' own time is part of the host's; two samples of it may differ by a tick.
     busy = max(now.busy_us - before.busy_us, sum(used.values()))
+    reserved = {
+        key: min(max(0, end.reserved_ns - start.reserved_ns), elapsed) * end.vcpus
+        for key, (end, start) in grew.items()
+    }
+    # More may be held than there is: leases stand when the inventory shrinks.
+    whole = max(1, elapsed * sharing.vcpus, sum(reserved.values()))
     parts = {}
-    for key, (end, start) in grew.items():
-        reserved = min(max(0, end.reserved_ns - start.reserved_ns), elapsed) * end.vcpus
-        part = idle * min(reserved, whole) // whole
+    for key in grew:
+        part = idle * reserved[key] // whole
         if busy > 0:
             part += dynamic * used[key] // busy
         parts[key] = part
@@ -147,10 +159,19 @@ def credit_heat(meter: LeaseMeter, part_mj: int, *, reverse: bool) -> LeaseMeter
     return msgspec.structs.replace(meter, heat_mj=(meter.heat_mj or 0) + part_mj)
 
 
-def miss_energy(meter: LeaseMeter, missing_ns: int) -> LeaseMeter:
-    """Record that no energy was measured for that long."""
+def miss_energy(meter: LeaseMeter, since_ns: int) -> LeaseMeter:
+    """Record that no energy was measured since `since_ns` of the lease's reserved time."""
+    missing = meter.reserved_ns - max(since_ns, meter.energy_missing_to_ns)
+    if missing <= 0:
+        return meter
     return msgspec.structs.replace(
         meter,
-        energy_missing_ns=meter.energy_missing_ns + missing_ns,
+        energy_missing_ns=meter.energy_missing_ns + missing,
+        energy_missing_to_ns=meter.reserved_ns,
         quality=max(meter.quality, Quality.PARTIAL),
     )
+
+
+def reserved_at(mark: Mark, lease: str) -> int:
+    """A lease's reserved time when a meter was read; 0 for a lease that came later."""
+    return mark.leases.get(lease, _BEGAN_SINCE).reserved_ns

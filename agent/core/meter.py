@@ -17,6 +17,7 @@ SECOND_NS = 1_000_000_000
 NOMINAL_NS = SECOND_NS  # distance of two samples
 GAP_NS = 3 * NOMINAL_NS  # a longer one is a gap
 STEP_NS = 2 * SECOND_NS  # wall time that moved more than this against BOOTTIME was set
+MB_MS = (1 << 20) * 1_000_000  # byte-nanoseconds in a MEMORY_MB-millisecond; its MB is a mebibyte
 SUSPEND_NS = 100_000_000  # less is the distance of two clock reads and a slewed clock
 
 
@@ -77,11 +78,15 @@ class LeaseMeter(State, frozen=True):
     delivered_ns: int = 0
     missing_ns: int = 0
     used_cpu_us: int = 0
-    used_byte_ns: int | None = None  # memory: integral of bytes over time
+    used_mb_ms: int | None = None  # memory over time, in MEMORY_MB-milliseconds
+    used_rest: int = 0  # byte-nanoseconds below one of those: 64 bits hold no more for a second
     throttled_total_us: int | None = None
     stalled_total_us: int | None = None
     energy_mj: int | None = None
     energy_missing_ns: int = 0
+    energy_missing_to_ns: int = (
+        0  # reserved time up to which gaps were counted: two meters, one gap
+    )
     heat_mj: int | None = None
     heat_reverse_mj: int | None = None
     quality: Quality = Quality.MEASURED  # of the interval that is open
@@ -94,24 +99,38 @@ def open_meter(at: Instant, late_ns: int = 0) -> LeaseMeter:
     return LeaseMeter(at=at, reserved_ns=late, missing_ns=late)
 
 
-def advance(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, threads: int) -> LeaseMeter:
+def advance(
+    meter: LeaseMeter,
+    sample: LeaseSample | None,
+    at: Instant,
+    threads: int,
+    *,
+    until_ns: int | None = None,
+    outage_ns: int | None = None,
+) -> LeaseMeter:
     """Take one sample (None: the cgroup could not be read) into the totals.
 
     `threads` bounds what counters may claim: no lease uses more CPU time than the host has.
+    `until_ns` is the lease's whole length: what comes after its end is neither reserved nor
+    delivered. `outage_ns` is how long nothing counted where `at` is of another boot; None: as long
+    as the wall clocks say.
     """
+    room = None if until_ns is None else max(0, until_ns - meter.reserved_ns)
     if at.boot_id != meter.at.boot_id:
-        return _reboot(meter, sample, at)
+        outage = at.wall_ns - meter.at.wall_ns if outage_ns is None else outage_ns
+        return _reboot(meter, sample, at, _within(outage, room))
     elapsed = at.boottime_ns - meter.at.boottime_ns
     awake = at.monotonic_ns - meter.at.monotonic_ns
     if elapsed <= 0:
         return meter
+    reserved = _within(elapsed, room)
     events = meter.events + _time_events(meter, at, elapsed, awake)
     if sample is None:
         return msgspec.structs.replace(
             meter,
             at=at,
-            reserved_ns=meter.reserved_ns + elapsed,
-            missing_ns=meter.missing_ns + elapsed,
+            reserved_ns=meter.reserved_ns + reserved,
+            missing_ns=meter.missing_ns + reserved,
             quality=Quality.MISSING,
             events=events,
         )
@@ -125,21 +144,24 @@ def advance(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, threads:
         return _rebase(
             msgspec.structs.replace(
                 meter,
-                reserved_ns=meter.reserved_ns + elapsed,
-                missing_ns=meter.missing_ns + elapsed,
+                reserved_ns=meter.reserved_ns + reserved,
+                missing_ns=meter.missing_ns + reserved,
                 quality=meter.quality if first else max(meter.quality, Quality.PARTIAL),
                 events=events,
             ),
             sample,
             at,
         )
-    gap = elapsed > GAP_NS
+    gap = awake > GAP_NS  # a host that slept is no agent that was down
     if gap:
-        events = (*events, ClockEvent(EventKind.AGENT_DOWN, meter.reserved_ns, elapsed))
-    delivered = awake if sample.limits_in_force and not sample.frozen else 0
-    memory = meter.used_byte_ns
+        events = (*events, ClockEvent(EventKind.AGENT_DOWN, meter.reserved_ns, awake))
+    # The clocks are read one after another: awake may be the longer by some microseconds.
+    ran = _within(awake, reserved)
+    delivered = ran if sample.limits_in_force and not sample.frozen else 0
+    memory, rest = meter.used_mb_ms, meter.used_rest
     if sample.memory_bytes is not None and not gap:
-        memory = (memory or 0) + sample.memory_bytes * elapsed
+        more, rest = divmod(rest + sample.memory_bytes * ran, MB_MS)
+        memory = (memory or 0) + more
     return LeaseMeter(
         at=at,
         cgroup_id=sample.cgroup_id,
@@ -147,17 +169,19 @@ def advance(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, threads:
         throttled_us=sample.throttled_us,
         stalled_us=sample.stalled_us,
         counter_epoch=meter.counter_epoch,
-        reserved_ns=meter.reserved_ns + elapsed,
+        reserved_ns=meter.reserved_ns + reserved,
         delivered_ns=meter.delivered_ns + delivered,
         missing_ns=meter.missing_ns,
         used_cpu_us=meter.used_cpu_us + used,
-        used_byte_ns=memory,
+        used_mb_ms=memory,
+        used_rest=rest,
         throttled_total_us=_grown(
             meter.throttled_total_us, meter.throttled_us, sample.throttled_us
         ),
         stalled_total_us=_grown(meter.stalled_total_us, meter.stalled_us, sample.stalled_us),
         energy_mj=meter.energy_mj,
         energy_missing_ns=meter.energy_missing_ns,
+        energy_missing_to_ns=meter.energy_missing_to_ns,
         heat_mj=meter.heat_mj,
         heat_reverse_mj=meter.heat_reverse_mj,
         quality=max(meter.quality, Quality.PARTIAL) if gap else meter.quality,
@@ -168,6 +192,12 @@ def advance(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, threads:
 def close_interval(meter: LeaseMeter) -> LeaseMeter:
     """Begin a new receipt interval: quality and events are its own, totals go on."""
     return msgspec.structs.replace(meter, quality=Quality.MEASURED, events=())
+
+
+def _within(span_ns: int, room_ns: int | None) -> int:
+    """A span of time that is not negative and fits where it has to."""
+    span = max(0, span_ns)
+    return span if room_ns is None else min(span, room_ns)
 
 
 def _grown(total: int | None, before: int | None, now: int | None) -> int | None:
@@ -190,9 +220,8 @@ def _rebase(meter: LeaseMeter, sample: LeaseSample, at: Instant) -> LeaseMeter:
     )
 
 
-def _reboot(meter: LeaseMeter, sample: LeaseSample | None, at: Instant) -> LeaseMeter:
-    """Across boots only wall time tells how long the power was off: reserved, never delivered."""
-    outage = max(0, at.wall_ns - meter.at.wall_ns)
+def _reboot(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, outage: int) -> LeaseMeter:
+    """Across boots no counter of this host goes on: the time is reserved, never delivered."""
     events = (
         *meter.events,
         ClockEvent(EventKind.REBOOT, meter.reserved_ns, 0),

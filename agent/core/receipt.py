@@ -141,8 +141,8 @@ def _total(name: str, units: int, meter: LeaseMeter) -> Total:
     used: int | None = None
     if name == VCPU:
         used = meter.used_cpu_us // 1000
-    elif name == MEMORY_MB and meter.used_byte_ns is not None:
-        used = meter.used_byte_ns // (BYTES_PER_MB * MILLISECOND_NS)
+    elif name == MEMORY_MB:
+        used = meter.used_mb_ms
     processor = name == VCPU
     return Total(
         resource_class=name,
