@@ -147,6 +147,7 @@ class Market:
                     envelope,
                     digest,
                     now,
+                    self.now_at(exchange_id),
                 )
                 key = LeaseKey(exchange_id, request.lease_id)
                 self._note("commit", key, decision.outcome, decision.detail)

@@ -26,6 +26,7 @@ from probes.reading import Instant
 SECOND_NS = 1_000_000_000
 MIN_HOLD_NS = 5 * SECOND_NS
 MAX_HOLD_NS = 60 * SECOND_NS
+MAX_LATE_NS = 120 * SECOND_NS  # a lease begins before it is agreed by a hold and a slow way at most
 
 ACCEPTED = Decision(Outcome.ACCEPTED)
 
@@ -114,7 +115,12 @@ def bounded_hold(asked_ns: int) -> int:
 
 
 def decide_commit(
-    lease: Lease | None, agreement: Agreement, offer: OfferTerms | None, node_id: str, now: Instant
+    lease: Lease | None,
+    agreement: Agreement,
+    offer: OfferTerms | None,
+    node_id: str,
+    now: Instant,
+    exchange_ns: int,
 ) -> Decision:
     """Judge an agreement against the hold it commits and the offer it froze."""
     if lease is None or offer is None:
@@ -134,6 +140,8 @@ def decide_commit(
             ("units", dict(agreement.units) == dict(lease.units)),
             ("prices", agreement.prices == offer.prices),
             ("service_level or settlement", agreement.terms == offer.terms),
+            # Time before the agreement would be owed and could never be delivered.
+            ("start_time", agreement.start_ns >= exchange_ns - MAX_LATE_NS),
             ("end_time", agreement.start_ns < agreement.end_ns <= offer.available_until_ns),
             ("workload", not agreement.binds_workload),
         )

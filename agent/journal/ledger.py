@@ -224,6 +224,7 @@ def commit(
     envelope: Envelope,
     agreement_sha256: bytes,
     now: Instant,
+    exchange_ns: int,
 ) -> Decision:
     """Countersign an agreement, or refuse it; the countersigned one is a leaf of the log."""
     stored = find(change, exchange, agreement.lease_id)
@@ -231,7 +232,7 @@ def commit(
     if stored is not None:
         offer = _terms_at(change, stored.lease.offer_index, newest=True)
     lease = None if stored is None else stored.lease
-    decision = rules.decide_commit(lease, agreement, offer, node_id, now)
+    decision = rules.decide_commit(lease, agreement, offer, node_id, now, exchange_ns)
     if not decision.accepted or lease is None:
         refuse(change, scribe, exchange, agreement.lease_id, agreement_sha256, decision, now)
         return decision
