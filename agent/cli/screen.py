@@ -48,6 +48,7 @@ class Glyphs:
             return ""
         low, high = min(shown), max(shown)
         span = max(high - low, abs(high) // LEAST_SPAN, 1)
+        low -= (span - (high - low)) // 2
         top = len(self.steps) - 1
         return "".join(self.steps[(value - low) * top // span] for value in shown)
 
