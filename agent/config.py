@@ -63,12 +63,17 @@ class Reserve(Strict, frozen=True):
 class Price(Strict, frozen=True):
     """`msat` / `per` millisatoshi per unit."""
 
-    unit: Annotated[
-        str, Meta(pattern="^(delivered-lease-second|delivered-unit-second|joule|egress-byte)$")
-    ]
+    unit: Annotated[str, Meta(pattern="^(delivered-lease-second|delivered-unit-second|joule)$")]
     msat: Count
     per: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)] = 1
     resource_class: Annotated[str, Meta(pattern=r"^([A-Z][A-Z0-9_]*)?$")] = ""
+
+
+class RebateTier(Strict, frozen=True):
+    """Below this availability of a window that share of its amount is given back."""
+
+    below_ppm: Ppm
+    permille: Permille
 
 
 class Offer(Strict, frozen=True):
@@ -78,12 +83,44 @@ class Offer(Strict, frozen=True):
     available_days: Annotated[int, Meta(ge=1, le=365)] = 30
     availability_ppm: Ppm = 990_000
     window_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    window_seconds: Annotated[int, Meta(ge=0, le=86_400)] = (
+        0  # in place of window_days; 0: they count
+    )
+    rebates: tuple[RebateTier, ...] = (
+        RebateTier(below_ppm=990_000, permille=100),
+        RebateTier(below_ppm=950_000, permille=300),
+        RebateTier(below_ppm=900_000, permille=1000),
+    )
     receipt_seconds: Annotated[int, Meta(ge=1, le=3600)] = 900
+    mode: Annotated[str, Meta(pattern="^(postpaid|prepaid)$")] = "postpaid"
+    # Delivered and not paid: past it the agent warns, after payment_seconds it renews nothing,
+    # after twice that, or at once at twice the limit, it ends the lease.
     credit_limit_msat: Count = 10_000_000
+    payment_seconds: Seconds = 7200
+    least_invoice_msat: Count = 1_000_000
+    advance_msat: Count = 1_000_000  # prepaid: the balance that is invoiced ahead
     prices: tuple[Price, ...] = (
         Price(unit="delivered-unit-second", resource_class="VCPU", msat=15),
         Price(unit="delivered-unit-second", resource_class="MEMORY_MB", msat=1, per=250),
     )
+
+
+class Caps(Strict, frozen=True):
+    """Hard limits of what the agent pays out, routing fees included."""
+
+    payment_msat: Count = 1_000_000
+    day_msat: Count = 5_000_000  # to all exchanges together, in any 24 hours
+    exchange_day_msat: Count = 2_000_000  # to one of them
+    fee_permille: Permille = 5
+    fee_least_msat: Count = 5_000
+
+
+class Currency(Strict, frozen=True):
+    """What a bitcoin is worth in a national currency, for statements and exports."""
+
+    code: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+    minor_per_bitcoin: Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]  # cents, for EUR
+    source: Annotated[str, Meta(min_length=1, max_length=200)]  # who says so, and when
 
 
 class Lease(Strict, frozen=True):
@@ -141,6 +178,28 @@ class Sensors(Strict, frozen=True):
     mbus: tuple[MbusMeter, ...] = ()
 
 
+class Settlement(Strict, frozen=True):
+    """How the operator is paid; `hearth settlement setup` helps. Runes and keys are in files."""
+
+    rail: Annotated[str, Meta(pattern="^(none|cln|cln-commando|statement)$")] = "none"
+    socket: str = ""  # cln: lightning-rpc, full control of the node
+    node: str = ""  # cln-commando: <node id>@<host>:<port>
+    invoice_rune_file: str = ""
+    pay_rune_file: str = ""  # for rebates; empty: nothing is ever paid
+    payments_rune_file: str = ""  # listsendpays: without it no payment is retried or replaced
+    key_file: str = ""  # 64 hex digits, for runes that are bound to our id
+    directory: str = ""  # statement: where statements are put; empty: <state_dir>/statements
+    network: Annotated[str, Meta(pattern="^(bitcoin|testnet|signet|regtest)$")] = "bitcoin"
+    least_msat: Count = 1_000_000  # an invoice is made from here on,
+    age_seconds: Seconds = 86_400  # or when something has been due for so long
+    invoice_life_seconds: Seconds = 86_400
+    net_rebates_after_seconds: Seconds = 86_400  # a rebate nobody asks for is netted after that
+    caps: Caps = Caps()
+    currency: Currency | None = None
+    # TOML with the keys of [settlement.currency], read at each payment: a timer may keep it new.
+    currency_file: str = ""
+
+
 class Logging(Strict, frozen=True):
     """What the daemon prints."""
 
@@ -161,6 +220,7 @@ class Config(Strict, frozen=True):
     log: Log = Log()
     energy: Energy = Energy()
     sensors: Sensors = Sensors()
+    settlement: Settlement = Settlement()
     logging: Logging = Logging()
 
 

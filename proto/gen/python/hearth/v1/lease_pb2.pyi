@@ -404,18 +404,20 @@ class DisputeStep(_message.Message):
     def __init__(self, dispute_id: _Optional[str] = ..., kind: _Optional[_Union[DisputeStepKind, str]] = ..., agreed_msat: _Optional[int] = ..., evidence_sha256: _Optional[_Iterable[bytes]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Adjustment(_message.Message):
-    __slots__ = ("lease_id", "first_sequence", "last_sequence", "msat", "reason")
+    __slots__ = ("lease_id", "first_sequence", "last_sequence", "msat", "reason", "dispute_id")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     MSAT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DISPUTE_ID_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     first_sequence: int
     last_sequence: int
     msat: int
     reason: str
-    def __init__(self, lease_id: _Optional[str] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., msat: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    dispute_id: str
+    def __init__(self, lease_id: _Optional[str] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., msat: _Optional[int] = ..., reason: _Optional[str] = ..., dispute_id: _Optional[str] = ...) -> None: ...
 
 class RebateStatement(_message.Message):
     __slots__ = ("lease_id", "window", "inputs_sha256", "availability_ppm", "msat")

@@ -297,20 +297,22 @@ class Price(_message.Message):
     def __init__(self, msat_numerator: _Optional[int] = ..., unit_denominator: _Optional[int] = ..., unit: _Optional[_Union[PriceUnit, str]] = ..., resource_class: _Optional[str] = ...) -> None: ...
 
 class SettlementTerms(_message.Message):
-    __slots__ = ("receipt_interval", "ack_timeout", "payment_timeout", "min_settlement_msat", "credit_limit_msat", "mode")
+    __slots__ = ("receipt_interval", "ack_timeout", "payment_timeout", "min_settlement_msat", "credit_limit_msat", "mode", "advance_msat")
     RECEIPT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     ACK_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     PAYMENT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MIN_SETTLEMENT_MSAT_FIELD_NUMBER: _ClassVar[int]
     CREDIT_LIMIT_MSAT_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    ADVANCE_MSAT_FIELD_NUMBER: _ClassVar[int]
     receipt_interval: _duration_pb2.Duration
     ack_timeout: _duration_pb2.Duration
     payment_timeout: _duration_pb2.Duration
     min_settlement_msat: int
     credit_limit_msat: int
     mode: SettlementMode
-    def __init__(self, receipt_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ack_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., payment_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_settlement_msat: _Optional[int] = ..., credit_limit_msat: _Optional[int] = ..., mode: _Optional[_Union[SettlementMode, str]] = ...) -> None: ...
+    advance_msat: int
+    def __init__(self, receipt_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ack_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., payment_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_settlement_msat: _Optional[int] = ..., credit_limit_msat: _Optional[int] = ..., mode: _Optional[_Union[SettlementMode, str]] = ..., advance_msat: _Optional[int] = ...) -> None: ...
 
 class TrackRecord(_message.Message):
     __slots__ = ("log_breaks", "first_start_time", "credited_uptime_seconds", "delivered_ppm")

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahearth/v1/settlement.proto\x12\thearth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x02\n\rExchangeTerms\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x16required_witness_vkeys\x18\x03 \x03(\t\x12\x1c\n\x14required_pcr_indices\x18\x04 \x03(\r\x12\x19\n\x11lightning_node_id\x18\x05 \x01(\t\x12\x17\n\x0f\x62itcoin_network\x18\x06 \x01(\t\x12\x38\n\x15\x64ispute_answer_period\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17\x63hallenge_answer_period\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x65\x65_permille\x18\t \x01(\r\x12\x11\n\tterms_uri\x18\n \x01(\t\x12\x14\n\x0cterms_sha256\x18\x0b \x01(\x0c\"i\n\x07Invoice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x18\n\x10through_sequence\x18\x02 \x01(\x04\x12\x13\n\x0b\x61mount_msat\x18\x03 \x01(\x04\x12\x0e\n\x06\x62olt11\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\"R\n\rRebateInvoice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x1f\n\x17rebate_statement_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06\x62olt11\x18\x03 \x01(\t\"^\n\rPaymentNotice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x14\n\x0cpayment_hash\x18\x02 \x01(\x0c\x12\x10\n\x08preimage\x18\x03 \x01(\x0c\x12\x13\n\x0b\x61mount_msat\x18\x04 \x01(\x04\x42\x36\n\rdev.hearth.v1P\x01Z#hearth.dev/proto/hearth/v1;hearthv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ahearth/v1/settlement.proto\x12\thearth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x02\n\rExchangeTerms\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x16required_witness_vkeys\x18\x03 \x03(\t\x12\x1c\n\x14required_pcr_indices\x18\x04 \x03(\r\x12\x19\n\x11lightning_node_id\x18\x05 \x01(\t\x12\x17\n\x0f\x62itcoin_network\x18\x06 \x01(\t\x12\x38\n\x15\x64ispute_answer_period\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17\x63hallenge_answer_period\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x65\x65_permille\x18\t \x01(\r\x12\x11\n\tterms_uri\x18\n \x01(\t\x12\x14\n\x0cterms_sha256\x18\x0b \x01(\x0c\"\x8b\x03\n\x07Invoice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x18\n\x10through_sequence\x18\x02 \x01(\x04\x12\x13\n\x0b\x61mount_msat\x18\x03 \x01(\x04\x12\x0e\n\x06\x62olt11\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\x12\x16\n\x0ereceipt_sha256\x18\x06 \x01(\x0c\x12\x14\n\x0cpayment_hash\x18\x07 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x16uncontested_msat_total\x18\t \x01(\x04\x12\x1d\n\x15\x61\x64justment_msat_total\x18\n \x01(\x12\x12\x19\n\x11netted_msat_total\x18\x0b \x01(\x04\x12\x1f\n\x17netted_statement_sha256\x18\x0c \x03(\x0c\x12\x1a\n\x12settled_msat_total\x18\r \x01(\x12\x12\x14\n\x0cpending_msat\x18\x0e \x01(\x04\x12\x14\n\x0c\x61\x64vance_msat\x18\x0f \x01(\x04\"K\n\x0fRefundStatement\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x18\n\x10through_sequence\x18\x02 \x01(\x04\x12\x0c\n\x04msat\x18\x03 \x01(\x04\"R\n\rRebateInvoice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x1f\n\x17rebate_statement_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06\x62olt11\x18\x03 \x01(\t\"{\n\rPayoutRefusal\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x18\n\x10statement_sha256\x18\x02 \x01(\x0c\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.hearth.v1.PayoutRefusalReason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xeb\x01\n\rPaymentNotice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x14\n\x0cpayment_hash\x18\x02 \x01(\x0c\x12\x10\n\x08preimage\x18\x03 \x01(\x0c\x12\x13\n\x0b\x61mount_msat\x18\x04 \x01(\x04\x12\r\n\x05label\x18\x05 \x01(\t\x12\x18\n\x10through_sequence\x18\x06 \x01(\x04\x12\x16\n\x0ereceipt_sha256\x18\x07 \x01(\x0c\x12\x18\n\x10statement_sha256\x18\x08 \x01(\x0c\x12\x30\n\x0cpayment_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\x0c\x43reditNotice\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12%\n\x05level\x18\x02 \x01(\x0e\x32\x16.hearth.v1.CreditLevel\x12\x15\n\rexposure_msat\x18\x03 \x01(\x12\x12\x19\n\x11\x63redit_limit_msat\x18\x04 \x01(\x04\x12/\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xca\x04\n\x13PayoutRefusalReason\x12%\n!PAYOUT_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12$\n PAYOUT_REFUSAL_REASON_UNREADABLE\x10\x01\x12+\n\'PAYOUT_REFUSAL_REASON_UNKNOWN_STATEMENT\x10\x02\x12 \n\x1cPAYOUT_REFUSAL_REASON_AMOUNT\x10\x03\x12 \n\x1cPAYOUT_REFUSAL_REASON_EXPIRY\x10\x04\x12!\n\x1dPAYOUT_REFUSAL_REASON_NETWORK\x10\x05\x12%\n!PAYOUT_REFUSAL_REASON_DESCRIPTION\x10\x06\x12\x1e\n\x1aPAYOUT_REFUSAL_REASON_PAID\x10\x07\x12(\n$PAYOUT_REFUSAL_REASON_PAYING_ANOTHER\x10\x08\x12 \n\x1cPAYOUT_REFUSAL_REASON_NETTED\x10\t\x12#\n\x1fPAYOUT_REFUSAL_REASON_ABOVE_CAP\x10\n\x12\'\n#PAYOUT_REFUSAL_REASON_ABOVE_DAY_CAP\x10\x0b\x12,\n(PAYOUT_REFUSAL_REASON_ABOVE_EXCHANGE_CAP\x10\x0c\x12!\n\x1dPAYOUT_REFUSAL_REASON_NO_RAIL\x10\r\x12 \n\x1cPAYOUT_REFUSAL_REASON_FAILED\x10\x0e*\x95\x01\n\x0b\x43reditLevel\x12\x1c\n\x18\x43REDIT_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43REDIT_LEVEL_WITHIN\x10\x01\x12\x17\n\x13\x43REDIT_LEVEL_WARNED\x10\x02\x12\x1c\n\x18\x43REDIT_LEVEL_NOT_RENEWED\x10\x03\x12\x18\n\x14\x43REDIT_LEVEL_STOPPED\x10\x04\x42\x36\n\rdev.hearth.v1P\x01Z#hearth.dev/proto/hearth/v1;hearthv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.v1.settlement_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.hearth.v1P\001Z#hearth.dev/proto/hearth/v1;hearthv1'
+  _globals['_PAYOUTREFUSALREASON']._serialized_start=1584
+  _globals['_PAYOUTREFUSALREASON']._serialized_end=2170
+  _globals['_CREDITLEVEL']._serialized_start=2173
+  _globals['_CREDITLEVEL']._serialized_end=2322
   _globals['_EXCHANGETERMS']._serialized_start=107
   _globals['_EXCHANGETERMS']._serialized_end=486
-  _globals['_INVOICE']._serialized_start=488
-  _globals['_INVOICE']._serialized_end=593
-  _globals['_REBATEINVOICE']._serialized_start=595
-  _globals['_REBATEINVOICE']._serialized_end=677
-  _globals['_PAYMENTNOTICE']._serialized_start=679
-  _globals['_PAYMENTNOTICE']._serialized_end=773
+  _globals['_INVOICE']._serialized_start=489
+  _globals['_INVOICE']._serialized_end=884
+  _globals['_REFUNDSTATEMENT']._serialized_start=886
+  _globals['_REFUNDSTATEMENT']._serialized_end=961
+  _globals['_REBATEINVOICE']._serialized_start=963
+  _globals['_REBATEINVOICE']._serialized_end=1045
+  _globals['_PAYOUTREFUSAL']._serialized_start=1047
+  _globals['_PAYOUTREFUSAL']._serialized_end=1170
+  _globals['_PAYMENTNOTICE']._serialized_start=1173
+  _globals['_PAYMENTNOTICE']._serialized_end=1408
+  _globals['_CREDITNOTICE']._serialized_start=1411
+  _globals['_CREDITNOTICE']._serialized_end=1581
 # @@protoc_insertion_point(module_scope)
