@@ -1,7 +1,8 @@
 """The agent's errors and what the command line makes of them.
 
 Exit codes: 0 done, 1 refused or found false, 2 usage or configuration, 3 consistent but no root is
-pinned (`hearth verify`), 4 the daemon does not answer, 5 the TPM, 6 an exchange, 7 the journal.
+pinned (`hearth verify`), 4 the daemon does not answer, 5 the TPM, 6 an exchange, 7 the journal,
+8 the settlement rail.
 """
 
 from __future__ import annotations

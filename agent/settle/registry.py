@@ -1,0 +1,34 @@
+"""Every rail there is. A new one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agent.config import Settlement
+from agent.settle.access import read_access
+from agent.settle.none import NoRail
+from agent.settle.rail import Rail
+from agent.settle.remote import RemoteRail
+
+
+def _none(_settings: Settlement) -> Rail:
+    return NoRail()
+
+
+def _core_lightning(settings: Settlement) -> Rail:
+    return RemoteRail(settings.rail, read_access(settings))
+
+
+RAILS: Mapping[str, Callable[[Settlement], Rail]] = {
+    "none": _none,
+    "cln": _core_lightning,
+    "cln-commando": _core_lightning,
+}
+
+
+def open_rail(settings: Settlement) -> Rail:
+    """Return the configured rail. Nothing is started or connected before its first call.
+
+    :raises ConfigError: naming the key that is wrong.
+    """
+    return RAILS[settings.rail](settings)
