@@ -3,9 +3,9 @@
     make_site.py requirements core|lightning|source LOCK        the locked requirements of that part
     make_site.py site core|lightning SITE NOTICE WHEELS...      unpack that part's wheels into SITE
 
-Wheels of several CPythons share the folder: an extension's name carries the interpreter it is for, and
-everything else must be the same in all of them, which is looked at. What is left out, and why, stands in
-packaging/debian/site.toml. NOTICE gets the licences of all that is unpacked.
+Wheels of several CPythons share the folder: an extension's name carries the interpreter it is for,
+and everything else must be the same in all of them, which is looked at. What is left out, and why,
+stands in packaging/debian/site.toml. NOTICE gets the licences of all that is unpacked.
 """
 
 from __future__ import annotations
