@@ -17,6 +17,7 @@ from agent.core.ledger import sellable
 from agent.errors import DaemonError, JournalError
 from agent.journal.scribe import Scribe
 from agent.journal.store import Journal, Transaction, View
+from agent.root import boot_log, find_tpm, open_root
 from agent.version import code_sha256, version
 from agent.wire.hardware import encode_inventory
 from attest.checkpoint import origin
@@ -34,13 +35,11 @@ from attest.formats import (
 )
 from attest.keys import SoftwareKey
 from attest.root import REQUIRED_PCRS, SHA256_BANK, Quote, Root
-from attest.software import SoftwareRoot
 from probes.host import Host
 from probes.inventory import Inventory, resources, take
 
 logger = structlog.get_logger()
 
-TPM_DEVICE = "/dev/tpmrm0"
 QUOTE_DEADLINE_S = 30.0
 FIRST_INSTALL = 1  # LogStartCause
 
@@ -77,36 +76,6 @@ class Lock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def open_root(config: Config, state: Path) -> Root:
-    """Open the TPM, or make or read the node key where there is none or none is wanted.
-
-    :raises TpmError: when a TPM is configured and does not answer.
-    """
-    tcti = config.tpm.tcti
-    if tcti == "auto":
-        tcti = f"device:{TPM_DEVICE}" if Path(TPM_DEVICE).exists() else "none"
-    if tcti != "none":
-        # Loaded here only: a host without a TPM needs no libtss2.
-        from attest.tpm import Tpm  # noqa: PLC0415
-
-        return Tpm.open(tcti)
-    file = state / "node.pem"
-    if not file.exists():
-        write_secret(file, SoftwareKey.generate().to_pem())
-    return SoftwareRoot(SoftwareKey.from_pem(file.read_bytes()))
-
-
-def write_secret(file: Path, content: bytes) -> None:
-    """Write a file that only this user may read: whole or not at all."""
-    part = file.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    part.rename(file)
 
 
 @dataclass(slots=True)
@@ -160,7 +129,7 @@ class Node:
         lock = Lock(Path(config.state_dir))
         lock.take()
         # The TPM takes its time; the disk and sysfs need not wait for it.
-        opening = asyncio.create_task(asyncio.to_thread(open_root, config, lock.directory))
+        opening = asyncio.create_task(asyncio.to_thread(open_root, config, host, lock.directory))
         try:
             journal = Journal(lock.directory / "journal.sqlite")
         except BaseException:
@@ -217,12 +186,14 @@ class Node:
         quote = await _quote(self.root, evidence_data(exchange_id, nonce, payload), pcrs)
         if not quote.attest:
             return encode_evidence(Evidence(payload=payload, software_signature=quote.signature))
+        log = await asyncio.to_thread(boot_log, find_tpm(self.config, self.host), self.host)
         return encode_evidence(
             Evidence(
                 payload=payload,
                 quote=quote.attest,
                 quote_signature=quote.signature,
                 pcr_banks=(PcrBank(SHA256_BANK, quote.pcrs),),
+                event_log=log,
             )
         )
 

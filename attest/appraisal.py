@@ -6,13 +6,17 @@ single verdict, because a quote that holds still says nothing of what nobody loo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from attest import eventlog
 from attest.errors import Malformed, Mismatch
 from attest.evidence import evidence_data, quoted
 from attest.formats import (
+    MAX_INLINE,
+    Blob,
     Evidence,
     EvidencePayload,
     decode_evidence,
@@ -153,15 +157,53 @@ def _claims(
     identity = Claim(
         "instance-identity", Tier.AFFIRMING, "the enrolled AK quoted this nonce and payload"
     )
-    listed = ", ".join(str(index) for index, _ in pcrs)
-    logs = "not appraised" if evidence.event_log else "not attached"
-    configuration = Claim(
-        "configuration", Tier.NONE, f"PCRs {listed} are quoted; the event log is {logs}"
-    )
+    configuration = _configuration(evidence.event_log, pcrs)
     claims = (identity, configuration, executables, hardware)
     if not evidence.time:
         return claims
     return (*claims, Claim("time", Tier.NONE, "the TPM's time is attached and not appraised"))
+
+
+def _configuration(blob: Blob | None, pcrs: tuple[tuple[int, bytes], ...]) -> Claim:
+    """How it booted. A log is judged by the quoted PCRs, never the other way round.
+
+    A log that does not fit contraindicates and is not an error: the quote holds all the same, and
+    some firmware keeps a wrong log.
+    """
+    quoted_pcrs = f"PCRs {_listed(index for index, _ in pcrs)} are quoted"
+    if blob is None:
+        return Claim("configuration", Tier.NONE, f"{quoted_pcrs}; the event log is not attached")
+    if not blob.inline:
+        reason = (
+            f"{quoted_pcrs}; the event log of {blob.size_bytes} bytes is too long to be attached"
+        )
+        return Claim("configuration", Tier.NONE, reason)
+    if len(blob.inline) > MAX_INLINE:
+        raise Malformed(f"an attached event log of more than {MAX_INLINE} bytes")
+    if (blob.size_bytes, blob.sha256) != (len(blob.inline), hashlib.sha256(blob.inline).digest()):
+        raise Mismatch("the event log is not the one that its size and digest name")
+    judged = {index: value for index, value in pcrs if index in eventlog.FIRMWARE_PCRS}
+    if not judged:
+        return Claim("configuration", Tier.NONE, f"{quoted_pcrs}, none of which firmware extends")
+    try:
+        log = eventlog.parse(blob.inline)
+    except Malformed as error:
+        return Claim("configuration", Tier.CONTRAINDICATED, str(error))
+    replayed = eventlog.replay(log)
+    if wrong := [index for index, value in judged.items() if replayed[index] != value]:
+        reason = f"the event log does not replay to the quoted PCRs {_listed(wrong)}"
+        return Claim("configuration", Tier.CONTRAINDICATED, reason)
+    state = eventlog.secure_boot(log) if 7 in judged else eventlog.SecureBoot.UNKNOWN
+    return Claim(
+        "configuration",
+        Tier.AFFIRMING if state is eventlog.SecureBoot.ON else Tier.WARNING,
+        f"the event log replays to the quoted PCRs {_listed(judged)}; Secure Boot: {state.value};"
+        " whose keys, boot loader and kernel it names is not judged",
+    )
+
+
+def _listed(indices: Iterable[int]) -> str:
+    return ", ".join(str(index) for index in indices)
 
 
 def _executables(evidence: Evidence, payload: EvidencePayload) -> str:

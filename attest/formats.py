@@ -20,6 +20,7 @@ from attest.errors import Malformed
 from attest.proof_file import InclusionProof, ProofFile, proof_from_json, proof_to_json
 
 __all__ = [
+    "MAX_INLINE",
     "MAX_MESSAGE",
     "Blob",
     "CheckpointRecord",
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 MAX_MESSAGE = 8 * 1024 * 1024  # bytes; evidence with its event logs is the largest
+MAX_INLINE = 64 * 1024  # bytes that a Blob carries itself
 
 _M = TypeVar("_M", bound=Message)
 
@@ -62,7 +64,7 @@ class Blob:
 
     sha256: bytes
     size_bytes: int
-    inline: bytes
+    inline: bytes  # at most MAX_INLINE; empty: not carried
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from agent.errors import ExchangeError, ExchangeRefused, MalformedMessage
 from agent.exchange import enrolment as rows
 from agent.exchange.enrolment import Enrolment
 from agent.journal.store import Transaction
-from agent.node import Node, write_secret
+from agent.node import Node
+from agent.root import write_secret
 from agent.version import version
 from agent.wire import enrol as wire
 from attest.evidence import transcript_hmac

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from attest import certificate, checkpoint, ek, envelope, formats, keys, proof_file, tcg
+from attest import (
+    certificate,
+    checkpoint,
+    ek,
+    envelope,
+    eventlog,
+    formats,
+    keys,
+    proof_file,
+    tcg,
+)
 from attest.errors import AttestError, Malformed
 from attest.verify import appraise, identify, load_roots, verify_proof
+from tests.fakes import event_log
 from tests.fakes.fake_node import EXCHANGES, FakeNode
 from tests.fakes.fake_tpm import FakeTpm
 
@@ -45,6 +58,19 @@ def _type(content: bytes) -> None:
 
 def _appraise(content: bytes) -> None:
     appraise(content, NODE.node, "x", bytes(32))
+
+
+def _boot_log(content: bytes) -> None:
+    log = eventlog.parse(content)
+    eventlog.replay(log)
+    eventlog.secure_boot(log)
+
+
+def _appraise_log(content: bytes) -> None:
+    if len(content) <= formats.MAX_INLINE:
+        log = formats.Blob(hashlib.sha256(content).digest(), len(content), content)
+        evidence = replace(NODE.evidence("x", bytes(32)), event_log=log)
+        appraise(formats.encode_evidence(evidence), NODE.node, "x", bytes(32))
 
 
 def _proof(content: bytes) -> None:
@@ -82,6 +108,8 @@ SEEDS: dict[Callable[[bytes], object], bytes] = {
     _type: b"application/vnd.hearth.v1.Offer+protobuf",
     _note: NODE.note(),
     _appraise: EVIDENCE,
+    _boot_log: event_log.boot(),
+    _appraise_log: event_log.boot(),
     _proof: proof_file.proof_to_json(NODE.proof()),
     proof_file.proof_from_json: proof_file.proof_to_json(NODE.proof()),
     formats.decode_envelope: formats.encode_envelope(NODE.leaves[0]),
