@@ -22,6 +22,7 @@ from agent.core.lease import (
     Outcome,
     Release,
     ReserveRequest,
+    Units,
 )
 from agent.core.ledger import decide_release
 from agent.errors import MalformedMessage
@@ -32,6 +33,7 @@ from agent.node import Node
 from agent.wire.requests import Acknowledgement, decode
 from agent.wire.statements import encode_offer
 from attest.envelope import Envelope
+from probes.reading import Instant
 
 logger = structlog.get_logger()
 
@@ -69,6 +71,17 @@ def uuid7(wall_ns: int) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Audience:
+    """One exchange as an offer is cut for it."""
+
+    row: int
+    exchange_id: str
+    assurance: int
+    exchange_ns: int
+    cut_ns: int  # when it was cut the last
+
+
 @dataclass(slots=True)
 class Market:
     """Answers requests inside the transaction that takes them, and keeps offers fresh."""
@@ -77,6 +90,7 @@ class Market:
     own_traits: tuple[str, ...]  # what this host adds to its inventory's
     environment: Callable[[], offers.Environment] = lambda: offers.Environment(window_ns=1)
     draining: bool = False
+    # Written by the loop alone. Requests are answered by the journal's thread, which reads them.
     _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
     _cut_times: dict[int, int] = field(default_factory=dict)  # exchange row -> CLOCK_BOOTTIME
 
@@ -206,47 +220,68 @@ class Market:
 
     async def refresh(self, links: list[Link]) -> None:
         """Cut a new revision for every exchange that needs one."""
-        rows = [(link.row, link.enrolment.exchange_id, link.enrolment.assurance) for link in links]
         now = self.node.clock.now()
-        lifetime = self.node.config.offer.lifetime_seconds * SECOND
+        audience = [
+            _Audience(
+                link.row,
+                link.enrolment.exchange_id,
+                link.enrolment.assurance,
+                self.now_at(link.enrolment.exchange_id),
+                self._cut_times.get(link.row, 0),
+            )
+            for link in links
+        ]
 
         def due(view: View) -> bool:
-            available = ledger.free(view, self.node.total, now)
-            return any(
-                offers.due(
-                    _shown(view, row, self._cut_times.get(row, 0)),
-                    available,
-                    now.boottime_ns,
-                    self.now_at(exchange_id),
-                    lifetime,
-                )
-                for row, exchange_id, _ in rows
-            )
+            available = self._available(view, now)
+            return any(self._due(view, to, available, now) is not None for to in audience)
 
         needed: bool = await self.node.journal.read(due)
-        if rows and needed:
-            await self.node.journal.write(lambda change: self._cut(change, rows))
+        if not needed:
+            return
+        environment = self.environment()
+        cut: list[int] = await self.node.journal.write(
+            lambda change: self._cut(change, audience, environment, now)
+        )
+        self._cut_times.update(dict.fromkeys(cut, now.boottime_ns))
 
-    def _cut(self, change: Transaction, rows: list[tuple[int, str, int]]) -> None:
-        now = self.node.clock.now()
+    def _available(self, view: View, now: Instant) -> dict[str, int]:
+        free = ledger.free(view, self.node.total, now)
+        return dict.fromkeys(free, 0) if self.draining else free
+
+    def _due(
+        self, view: View, to: _Audience, available: Units, now: Instant
+    ) -> tuple[offers.Shown | None] | None:
+        """What an exchange has, where it needs a new revision; None where it does not."""
+        shown = _shown(view, to.row, to.cut_ns)
+        lifetime = self.node.config.offer.lifetime_seconds * SECOND
+        due = offers.due(shown, available, now.boottime_ns, to.exchange_ns, lifetime)
+        return (shown,) if due else None
+
+    def _cut(
+        self,
+        change: Transaction,
+        audience: list[_Audience],
+        environment: offers.Environment,
+        now: Instant,
+    ) -> list[int]:
+        """Cut what is due and return to whom."""
         config = self.node.config
-        lifetime = config.offer.lifetime_seconds * SECOND
-        available = ledger.free(change, self.node.total, now)
-        if self.draining:
-            available = dict.fromkeys(available, 0)
-        for row, exchange_id, assurance in rows:
-            shown = _shown(change, row, self._cut_times.get(row, 0))
-            wall = self.now_at(exchange_id)
-            if not offers.due(shown, available, now.boottime_ns, wall, lifetime):
+        available = self._available(change, now)
+        cut = []
+        for to in audience:
+            found = self._due(change, to, available, now)
+            if found is None:
                 continue
+            shown, wall = found[0], to.exchange_ns
             offer = offers.Offer(
                 node_id=self.node.node_id,
-                exchange_id=exchange_id,
+                exchange_id=to.exchange_id,
                 offer_id=shown.offer_id if shown else uuid7(now.wall_ns),
                 sequence=shown.sequence + 1 if shown else 1,
                 inventory_generation=self.node.inventory_generation,
                 issue_ns=wall,
-                expire_ns=wall + lifetime,
+                expire_ns=wall + config.offer.lifetime_seconds * SECOND,
                 available_until_ns=wall + config.offer.available_days * DAY_NS,
                 capacity=self.node.capacity,
                 reserved=self.node.reserved,
@@ -259,28 +294,29 @@ class Market:
                     config.site.subdivision_code,
                     config.site.heat_sink,
                 ),
-                environment=self.environment(),
+                environment=environment,
                 terms=terms_of(config),
-                assurance=assurance,
+                assurance=to.assurance,
                 log_breaks=0,
             )
-            index = self.node.scribe.append(change, "Offer", encode_offer(offer), [row])
+            index = self.node.scribe.append(change, "Offer", encode_offer(offer), [to.row])
             change.execute(
                 "INSERT INTO offers VALUES (?, ?, ?, ?, ?, ?)",
-                row,
+                to.row,
                 offer.offer_id,
                 offer.sequence,
                 index,
                 offer.expire_ns,
                 msgspec.msgpack.encode(available),
             )
-            self._cut_times[row] = now.boottime_ns
+            cut.append(to.row)
+        return cut
 
 
 def _shown(view: View, row: int, cut_ns: int) -> offers.Shown | None:
     found = view.one(
         "SELECT offer_id, sequence, expire_ns, available FROM offers WHERE exchange = ?"
-        " ORDER BY idx DESC LIMIT 1",
+        " ORDER BY offer_id DESC, sequence DESC LIMIT 1",  # a UUIDv7 is ordered by its time
         row,
     )
     if found is None:

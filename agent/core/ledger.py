@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent.core.amount import Price
 from agent.core.lease import (
@@ -68,12 +69,31 @@ def available(total: Units, held: Iterable[Units]) -> dict[str, int]:
     return {name: max(0, count) for name, count in left.items()}
 
 
-def hold_expired(lease: Lease, now: Instant) -> bool:
+class Holding(Protocol):
+    """As much of a lease as tells whether it keeps units from others."""
+
+    @property
+    def state(self) -> LeaseState:
+        """Where it stands."""
+        ...
+
+    @property
+    def hold_until_ns(self) -> int:
+        """CLOCK_BOOTTIME at which a hold ends."""
+        ...
+
+    @property
+    def hold_boot_id(self) -> str:
+        """The boot that this is counted in."""
+        ...
+
+
+def hold_expired(lease: Holding, now: Instant) -> bool:
     """Whether a hold ran out. A hold is a duration of one boot; another boot ends it."""
     return lease.hold_boot_id != now.boot_id or now.boottime_ns >= lease.hold_until_ns
 
 
-def holds(lease: Lease, now: Instant) -> bool:
+def holds(lease: Holding, now: Instant) -> bool:
     """Whether this lease keeps units from others."""
     if lease.state is LeaseState.RESERVED:
         return not hold_expired(lease, now)

@@ -33,27 +33,47 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
 
     :raises JournalError: when it is not there, not readable, or of a newer version than this agent.
     """
+    connection: sqlite3.Connection | None = None
     try:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10
         )
-        if not readonly:
-            path.chmod(0o600)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise JournalError(
-                f"{path}: written by a newer agent (schema {version}, this one knows {VERSION}); "
-                "install that version again"
-            )
-        if version < VERSION and not readonly:
-            connection.executescript(f"BEGIN;{SCHEMA};PRAGMA user_version={VERSION};COMMIT")
+        _prepare(connection, path, readonly=readonly)
     except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
         raise JournalError(f"{path}: {error}") from error
+    except JournalError:
+        if connection is not None:
+            connection.close()
+        raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, readonly: bool) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JournalError(
+            f"{path}: written by a newer agent (schema {version}, this one knows {VERSION}); "
+            "install that version again"
+        )
+    connection.execute("PRAGMA foreign_keys=ON")
+    if readonly:
+        if version == 0:
+            raise JournalError(f"{path}: no journal of this agent; the daemon makes it")
+        return
+    path.chmod(0o600)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    if version < VERSION:
+        connection.executescript(f"BEGIN;{SCHEMA};PRAGMA user_version={VERSION};COMMIT")
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Whether an error says that the disk is full or gone, and not that a statement is wrong."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code & 0xFF != sqlite3.SQLITE_ERROR
 
 
 class View:
@@ -217,11 +237,17 @@ class Journal:
         return future
 
     async def write(self, change: Change[T]) -> T:
-        """Run a change and wait for its commit; see `submit`."""
+        """Run a change and wait for its commit; see `submit`.
+
+        Whoever stops waiting does not stop the change: what was handed in stands or falls whole.
+        """
         return await asyncio.shield(asyncio.wrap_future(self.submit(change)))
 
     async def read(self, query: Callable[[View], T]) -> T:
-        """Run a query beside the writer, on what is committed."""
+        """Run a query beside the writer, on what is committed.
+
+        :raises JournalError: when the journal is closed, or its file does not read.
+        """
 
         def run() -> T:
             # One snapshot for all that the query asks.
@@ -231,7 +257,12 @@ class Journal:
             finally:
                 self._reader.execute("COMMIT")
 
-        return await asyncio.wrap_future(self._reads.submit(run))
+        if self._closing:
+            raise JournalError("the journal is closed")
+        try:
+            return await asyncio.wrap_future(self._reads.submit(run))
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"{self.path}: {error}") from error
 
     def close(self) -> None:
         """Finish what was handed in, then close."""
@@ -264,9 +295,9 @@ class Journal:
                 connection.execute("SAVEPOINT change")
                 try:
                     result = change(Transaction(connection))
-                except sqlite3.OperationalError:
-                    raise  # the disk, not the change: nothing of the group stands
-                except Exception as error:  # noqa: BLE001 - handed to whoever asked for the change
+                except Exception as error:  # handed to whoever asked for the change
+                    if _of_the_disk(error):
+                        raise  # nothing of the group stands
                     connection.execute("ROLLBACK TO change")
                     future.set_exception(error)
                 else:
