@@ -84,11 +84,16 @@ async def cut(
     line = notes.signature_by(origin, root.identity.spki, signature)
     note = notes.assemble(text, line)
 
-    def keep(change: Transaction) -> None:
-        change.execute("UPDATE checkpoints SET note = ? WHERE sequence = ?", note, pending.sequence)
+    def keep(change: Transaction) -> Head | None:
+        # A note that stands may be with an exchange already; it is never replaced.
+        change.execute(
+            "UPDATE checkpoints SET note = ? WHERE sequence = ? AND note IS NULL",
+            note,
+            pending.sequence,
+        )
+        return newest(change)
 
-    await journal.write(keep)
-    return Head(pending.sequence, pending.size, note, wall_ns)
+    return await journal.write(keep)
 
 
 def consistency(view: View, old: int, new: int) -> tuple[bytes, ...]:
