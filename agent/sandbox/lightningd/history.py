@@ -105,6 +105,9 @@ def delpay(node: Node, args: Args) -> Answer:
     if not rows:
         raise Refusal(Code.NEVER_ATTEMPTED, "Unknown payment with that hash")
     if rows[0].status != status:
-        words = f"Payment with hash {wanted} has {rows[0].status} status but it different"
+        words = (
+            f"Payment with hash {wanted} has {rows[0].status} status but it different from the "
+            f"one provided {status}"
+        )
         raise Refusal(Code.NEVER_ATTEMPTED, words)
     raise Refusal(Code.GENERIC, "this double forgets no payment")

@@ -172,6 +172,13 @@ class Network:
             return True
         return False
 
+    def cancel(self, payment_hash: str) -> None:
+        """Let the payee give back what it holds."""
+        for htlc in self.htlcs:
+            if htlc.payment_hash == payment_hash and htlc.state == "arrived":
+                self._return(htlc, *UNKNOWN_DETAILS)
+        self.advance()
+
     def _return(self, htlc: Htlc, code: int, words: str) -> bool:
         htlc.state, htlc.failure = "returned", (int(code), words)
         return True

@@ -87,8 +87,9 @@ class Paying(Command):
         return None
 
     def _fee(self, amount_msat: int) -> int:
-        peer = self._node.network.router.node_id == self._order.payee
-        return 0 if peer else self._node.network.habits.fee_msat(amount_msat)
+        ends = (self._node.node_id, self._order.payee)
+        direct = self._node.network.router.node_id in ends
+        return 0 if direct else self._node.network.habits.fee_msat(amount_msat)
 
     def _find_route(self, amount_msat: int, fee_msat: int) -> None:
         node, network = self._node, self._node.network
@@ -177,7 +178,7 @@ class Paying(Command):
             "status": payment.status,
             "destination": payment.destination,
             "payment_hash": payment.payment_hash,
-            "created_at": payment.created_at,
+            "created_at": self._node.network.clock() if self._payment else payment.created_at,
             "parts": 1,
         }
 
@@ -208,7 +209,8 @@ def xpay(node: Node, args: Args) -> Command:
     """Pay an invoice; an offer is fetched first, and so is paid again at every call."""
     text, amount = args["invstring"], args["amount_msat"]
     if args["layers"]:
-        words = f"Failed: layers: unknown layer: invalid token '\"{args['layers'][0]}\"'"
+        token = f'\\"{args["layers"][0]}\\"'
+        words = f"Failed: layers: unknown layer: invalid token '{token}'"
         raise Refusal(Code.BAD_PARAMETER, words)
     if text.startswith(OFFER):
         text, amount = fetch(node, text, amount), None
