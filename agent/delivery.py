@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from agent import recovery
+from agent.clock import SECOND
 from agent.core import meter as metering
 from agent.core import receipt as receipts
 from agent.core.account import MeterState, last_attribution, take_readings
 from agent.core.energy import Sharing
-from agent.core.lease import METERED, CloseReason, LeaseState
+from agent.core.lease import METERED, CloseReason, LeaseKey, LeaseState
 from agent.core.ledger import hold_expired
 from agent.core.offer import Environment
 from agent.errors import CgroupError, Overloaded
@@ -34,11 +36,11 @@ from probes.reading import Counter, Gauge, Instant
 logger = structlog.get_logger()
 
 LIMITS_EVERY = 10  # samples between two looks at the limits
+AGAIN_NS = 10 * SECOND  # until what does not end is tried to be ended again
+OUTAGE_PATIENCE_NS = 60 * SECOND  # for an exchange to say how long the power was off
+STEPPING = (LeaseState.RESERVED, LeaseState.COMMITTED, LeaseState.CLOSING)
 
-
-def key_of(stored: ledger.Stored) -> str:
-    """Name of a lease within the meter's state."""
-    return f"{stored.lease.key.exchange_id}/{stored.lease.key.lease_id}"
+key_of = recovery.key_of
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class _Running:
     cgroup: LeaseCgroup
     limits_in_force: bool
     samples: int = 0
+    again_ns: int = 0  # CLOCK_BOOTTIME before which ending it is not tried again
 
 
 @dataclass(slots=True)
@@ -70,14 +73,14 @@ class Delivery:
     async def restore(self) -> None:
         """Take up what was metered before this start."""
         self.started = self.node.clock.now()
-        row = await self.node.journal.read(
-            lambda view: view.one("SELECT state FROM meter WHERE id = 1")
-        )
-        if row is not None:
-            self.state = msgspec.msgpack.decode(row[0], type=MeterState)
-        for stored in await self.node.journal.read(lambda view: ledger.leases(view, METERED)):
+        self.state, going_on = await self.node.journal.read(recovery.meters)
+        for stored in going_on:
             await self._replace(stored)
             self._attach(stored)
+        for key in await self.node.journal.read(
+            lambda view: recovery.left_behind(view, self.places)
+        ):
+            await self._clear(key)
 
     async def _replace(self, stored: ledger.Stored) -> None:
         """Make a lease's cgroup again where a reboot has taken it: another one, a new count."""
@@ -88,6 +91,14 @@ class Delivery:
             await asyncio.to_thread(self.places.create, lease.key, lease.units)
         except CgroupError as error:
             logger.warning("cgroup_missing", lease=lease.key.lease_id, error=str(error))
+
+    async def _clear(self, key: LeaseKey) -> None:
+        """Remove the cgroup of a lease that ended."""
+        try:
+            await asyncio.to_thread(self.places.empty, key)
+            await asyncio.to_thread(self.places.remove, key)
+        except CgroupError as error:
+            logger.warning("cgroup_left", lease=key.lease_id, error=str(error))
 
     @property
     def sharing(self) -> Sharing:
@@ -112,8 +123,11 @@ class Delivery:
         threads = self.sharing.vcpus
         meters = dict(self.state.leases)
         for key, item in self.running.items():
-            if key in meters and item.stored.lease.state is not LeaseState.CLOSING:
-                meters[key] = self._advance(meters[key], item, at, threads)
+            if item.stored.lease.state is LeaseState.CLOSING or self._awaits_time(
+                meters[key], item, at
+            ):
+                continue
+            meters[key] = self._advance(meters[key], item, at, threads)
         self.state = msgspec.structs.replace(self.state, leases=meters)
         self.progress += 1
 
@@ -124,7 +138,31 @@ class Delivery:
         if item.samples % LIMITS_EVERY == 0:
             item.limits_in_force = item.cgroup.limits_in_force()
         reading = item.cgroup.read(limits_in_force=item.limits_in_force)
-        return metering.advance(meter, reading, at, threads)
+        lease = item.stored.lease
+        outage = None
+        if meter.at.boot_id != at.boot_id and self.market.heard(lease.key.exchange_id):
+            exchange_ns = self.market.now_at(lease.key.exchange_id, at)
+            outage = exchange_ns - lease.start_ns - meter.reserved_ns
+        return metering.advance(
+            meter,
+            reading,
+            at,
+            threads,
+            until_ns=lease.end_ns - lease.start_ns,
+            outage_ns=outage,
+        )
+
+    def _awaits_time(self, meter: metering.LeaseMeter, item: _Running, at: Instant) -> bool:
+        """Whether the exchange may still say how long the power was off.
+
+        It knows better than a hardware clock, and until then nothing of the lease is lost: it is
+        all counted as outage.
+        """
+        if meter.at.boot_id == at.boot_id or self.started is None:
+            return False
+        waited = at.boottime_ns - self.started.boottime_ns
+        exchange_id = item.stored.lease.key.exchange_id
+        return waited < OUTAGE_PATIENCE_NS and not self.market.heard(exchange_id)
 
     def take(self, batch: Batch) -> None:
         """Take a probe's readings into the meter's state."""
@@ -167,8 +205,7 @@ class Delivery:
         due = [
             key
             for key, item in self.running.items()
-            if key in self.state.leases
-            and item.stored.lease.state is not LeaseState.CLOSING
+            if item.stored.lease.state is not LeaseState.CLOSING
             and self.state.leases[key].reserved_ns - item.stored.closed_ns
             >= item.stored.lease.receipt_interval_ns
         ]
@@ -189,8 +226,10 @@ class Delivery:
         def write(change: Transaction) -> dict[str, ledger.Stored]:
             after = {}
             for key, item in running.items():
-                found = ledger.find(change, item.stored.exchange, item.stored.lease.key.lease_id)
-                stored = found or item.stored
+                lease_id = item.stored.lease.key.lease_id
+                stored = ledger.find(change, item.stored.exchange, lease_id)
+                if stored is None or stored.lease.state not in METERED:
+                    continue  # its final receipt is in the same group of changes
                 receipt = receipts.close(
                     stored.lease,
                     cut[key],
@@ -203,9 +242,7 @@ class Delivery:
                 ledger.record_receipt(
                     change, self.node.scribe, stored, receipt, cut[key].reserved_ns
                 )
-                after[key] = (
-                    ledger.find(change, stored.exchange, stored.lease.key.lease_id) or stored
-                )
+                after[key] = ledger.find(change, stored.exchange, lease_id) or stored
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
             return after
 
@@ -222,6 +259,8 @@ class Delivery:
         """A receipt that could not be written: its interval goes on."""
         meters = dict(self.state.leases)
         for key, before in cut.items():
+            if key not in meters:
+                continue
             now = meters[key]
             meters[key] = msgspec.structs.replace(
                 now,
@@ -242,27 +281,28 @@ class Delivery:
     # --- life of a lease -----------------------------------------------------------------------
 
     async def reconcile(self) -> None:
-        """Bring every lease one step on: expire holds, activate, end what ended."""
-        holding = (LeaseState.RESERVED, LeaseState.COMMITTED, *METERED)
-        for stored in await self.node.journal.read(lambda view: ledger.leases(view, holding)):
+        """Bring every lease one step on: expire holds, activate, end what ended.
+
+        This runs after every commit: leases that just go on are not read.
+        """
+        now = self.node.clock.now()
+        for item in list(self.running.values()):
+            lease = item.stored.lease
+            over = self.market.now_at(lease.key.exchange_id, now) >= lease.end_ns
+            if lease.state is LeaseState.ACTIVE and over:
+                await self._end(item.stored, CloseReason.END_TIME)
+        for stored in await self.node.journal.read(lambda view: ledger.leases(view, STEPPING)):
             now = self.node.clock.now()
-            exchange_ns = self.market.now_at(stored.lease.key.exchange_id)
+            exchange_ns = self.market.now_at(stored.lease.key.exchange_id, now)
             match stored.lease.state:
                 case LeaseState.RESERVED if hold_expired(stored.lease, now):
                     await self._move(stored, LeaseState.EXPIRED, CloseReason.NONE)
                 case LeaseState.COMMITTED if exchange_ns >= stored.lease.start_ns:
-                    await self._activate(stored, exchange_ns)
-                case LeaseState.ACTIVE if exchange_ns >= stored.lease.end_ns:
-                    await self._end(stored, CloseReason.END_TIME)
+                    await self._activate(stored)
                 case LeaseState.CLOSING:
-                    await self._close(stored)
+                    await self._close(stored, now)
                 case _:
-                    self._follow(stored)
-
-    def _follow(self, stored: ledger.Stored) -> None:
-        item = self.running.get(key_of(stored))
-        if item is not None:
-            item.stored = stored
+                    pass
 
     async def _move(self, stored: ledger.Stored, state: LeaseState, reason: CloseReason) -> None:
         at = self.market.now_at(stored.lease.key.exchange_id)
@@ -277,9 +317,15 @@ class Delivery:
 
     async def _end(self, stored: ledger.Stored, reason: CloseReason) -> None:
         at = self.market.now_at(stored.lease.key.exchange_id)
-        await self.node.journal.write(lambda change: end(change, self.node, stored, reason, at))
 
-    async def _activate(self, stored: ledger.Stored, exchange_ns: int) -> None:
+        def write(change: Transaction) -> None:
+            again = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
+            if again is not None:  # as it is by now: the exchange may have ended it meanwhile
+                end(change, self.node, again, reason, at)
+
+        await self.node.journal.write(write)
+
+    async def _activate(self, stored: ledger.Stored) -> None:
         lease = stored.lease
         try:
             await asyncio.to_thread(self.places.create, lease.key, lease.units)
@@ -288,7 +334,9 @@ class Delivery:
             await self._move(stored, LeaseState.FAILED, CloseReason.OPERATOR_FAULT)
             return
         key = key_of(stored)
-        meter = metering.open_meter(self.node.clock.now(), exchange_ns - lease.start_ns)
+        at = self.node.clock.now()
+        late = self.market.now_at(lease.key.exchange_id, at) - lease.start_ns
+        meter = metering.open_meter(at, min(late, lease.end_ns - lease.start_ns))
         self._attach(stored)
         item = self.running[key]
         meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
@@ -297,33 +345,47 @@ class Delivery:
 
         def write(change: Transaction) -> ledger.Stored | None:
             again = ledger.find(change, stored.exchange, lease.key.lease_id)
-            if again is not None and again.lease.state is LeaseState.COMMITTED:
-                at = self.market.now_at(lease.key.exchange_id)
-                ledger.move(
-                    change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at
-                )
+            if again is None or again.lease.state is not LeaseState.COMMITTED:
+                return None
+            at = self.market.now_at(lease.key.exchange_id)
+            ledger.move(change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at)
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
             return ledger.find(change, stored.exchange, lease.key.lease_id)
 
-        active: ledger.Stored | None = await self.node.journal.write(write)
-        item.stored = active or stored
+        active: ledger.Stored | None = None
+        try:
+            active = await self.node.journal.write(write)
+        finally:
+            if active is None:  # not written, or released meanwhile: it never began
+                self._detach(key)
+        if active is None:
+            await self._clear(lease.key)
+            return
+        item.stored = active
         logger.info("lease_moved", lease=lease.key.lease_id, state="ACTIVE")
 
-    async def _close(self, stored: ledger.Stored) -> None:
+    def _detach(self, key: str) -> None:
+        """Meter a lease no longer. Only this one leaves; others were sampled meanwhile."""
+        left = {name: meter for name, meter in self.state.leases.items() if name != key}
+        self.state = msgspec.structs.replace(self.state, leases=left)
+        self.running.pop(key).cgroup.close()
+
+    async def _close(self, stored: ledger.Stored, now: Instant) -> None:
         """End what runs, read it for the last time, cut the final receipt."""
         key = key_of(stored)
         if key not in self.running:
             self._attach(stored)
         item = self.running[key]
         item.stored = stored
+        if now.boottime_ns < item.again_ns:
+            return
         try:
             await asyncio.to_thread(self.places.empty, stored.lease.key)
         except CgroupError as error:
             logger.warning("lease_still_runs", lease=stored.lease.key.lease_id, error=str(error))
+            item.again_ns = now.boottime_ns + AGAIN_NS
             return
-        meter = self.state.leases.get(key)
-        if meter is None:
-            meter = metering.open_meter(self.node.clock.now())
+        meter = self.state.leases[key]
         meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
         meter = last_attribution(self.state, key, meter)
         left = {name: value for name, value in self.state.leases.items() if name != key}
@@ -354,15 +416,7 @@ class Delivery:
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
 
         await self.node.journal.write(write)
-        # Only the lease that ended leaves; others were sampled meanwhile.
-        self.state = msgspec.structs.replace(
-            self.state,
-            leases={name: value for name, value in self.state.leases.items() if name != key},
-        )
-        self.running.pop(key).cgroup.close()
-        try:
-            await asyncio.to_thread(self.places.remove, stored.lease.key)
-        except CgroupError as error:
-            logger.warning("cgroup_left", lease=stored.lease.key.lease_id, error=str(error))
+        self._detach(key)
+        await self._clear(stored.lease.key)
         self.want_checkpoint()
         logger.info("lease_moved", lease=stored.lease.key.lease_id, state="CLOSED")

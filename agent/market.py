@@ -104,9 +104,13 @@ class Market:
         if known is None or offset > known or known - offset > 2 * SECOND:
             self._offsets[exchange_id] = offset
 
-    def now_at(self, exchange_id: str) -> int:
+    def heard(self, exchange_id: str) -> bool:
+        """Whether this exchange has said in this run what time it is."""
+        return exchange_id in self._offsets
+
+    def now_at(self, exchange_id: str, now: Instant | None = None) -> int:
         """The exchange's time by now, in ns; before it was heard, the host's wall clock."""
-        now = self.node.clock.now()
+        now = now or self.node.clock.now()
         offset = self._offsets.get(exchange_id)
         return now.wall_ns if offset is None else now.boottime_ns + offset
 

@@ -66,6 +66,9 @@ OUT_OF_ROOM = frozenset(
         TPM2_RC.OBJECT_HANDLES,
     }
 )
+# TPM_RC_REFERENCE_H0 to H6: a handle that was good is gone. Without a resource manager somebody
+# else who made room for himself has flushed it.
+TAKEN_AWAY = frozenset(range(int(TPM2_RC.REFERENCE_H0), int(TPM2_RC.REFERENCE_H0) + 7))
 
 _QUALIFYING_MOST = 64  # TPM2B_DATA holds a digest
 _PCR_ATTEMPTS = 8

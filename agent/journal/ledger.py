@@ -277,8 +277,16 @@ def move(
     reason: CloseReason,
     exchange_ns: int,
 ) -> Lease:
-    """Put a lease into another state and tell its exchange."""
-    moved = replace(stored.lease, state=state, reason=reason)
+    """Put a lease into another state and tell its exchange.
+
+    One that is CLOSING ends now, if not before: nothing later is reserved, however long it takes
+    until all of it has stopped.
+    """
+    lease = stored.lease
+    ends = lease.end_ns
+    if state is LeaseState.CLOSING:
+        ends = max(lease.start_ns, min(ends, exchange_ns))
+    moved = replace(lease, state=state, reason=reason, end_ns=ends)
     put(change, stored.exchange, moved)
     payload = encode_update(moved.key.lease_id, state, reason, exchange_ns)
     scribe.append(change, "LeaseUpdate", payload, [stored.exchange])
