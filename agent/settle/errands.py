@@ -1,0 +1,121 @@
+"""Carrying out at the rail what a lease's books ask for, and entering what came of it.
+
+Every errand may end anywhere and is simply run again: what matters is entered before it is done,
+and the rail does what it is told at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agent.core.bill import Account, Bill
+from agent.core.invoice import invoice_text
+from agent.core.payout import Payout, Trace, may_try
+from agent.core.settling import (
+    Clashed,
+    Event,
+    Inspect,
+    Made,
+    Ordered,
+    Pay,
+    Request,
+    Seen,
+    Status,
+    Stopped,
+    Traced,
+    Work,
+)
+from agent.settle.rail import (
+    Attempt,
+    AttemptStatus,
+    InvoiceState,
+    InvoiceStatus,
+    LabelTaken,
+    NotPaid,
+    Paid,
+    PaymentOrder,
+    Rail,
+)
+
+_STATUS = {
+    InvoiceStatus.UNPAID: Status.UNPAID,
+    InvoiceStatus.EXPIRED: Status.EXPIRED,
+    InvoiceStatus.PAID: Status.PAID,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Errands:
+    """The errands of one lease. `enter` makes an event durable and returns the books after it."""
+
+    rail: Rail
+    enter: Callable[[Event], Awaitable[Account]]
+    unix_ns: Callable[[], int]
+    invoice_life_s: int
+
+    async def run(self, work: Work) -> None:
+        """Carry out one.
+
+        :raises RailError: as the rail says; run it again later.
+        """
+        match work:
+            case Request(bill):
+                await self._request(bill)
+            case Inspect(label):
+                await self.enter(seen(label, await self.rail.invoice_state(label)))
+            case Pay(payout):
+                await self._pay(payout)
+
+    async def _request(self, bill: Bill) -> None:
+        text = invoice_text(bill.label, bill.receipt_sha256)
+        try:
+            made = await self.rail.invoice(bill.label, bill.msat, text, self.invoice_life_s)
+        except LabelTaken:
+            await self.enter(Clashed(bill.label))
+        else:
+            await self.enter(Made(bill.label, made.bolt11, made.payment_hash, made.expire_ns))
+
+    async def _pay(self, payout: Payout) -> None:
+        attempts = await self.rail.attempts(payout.payment_hash)
+        trace, preimage, sent = read_attempts(attempts)
+        books = await self._traced(payout, trace, preimage, sent)
+        now = books.payout(payout.key)
+        if now is None or not may_try(now, trace, self.unix_ns()):
+            return
+        await self.enter(Ordered(payout.key, payout.payment_hash, self.unix_ns()))
+        order = PaymentOrder(payout.bolt11, payout.payment_hash, payout.msat, payout.most_fee_msat)
+        outcome = await self.rail.pay(order)
+        match outcome:
+            case Paid(proof, spent):
+                await self._traced(payout, Trace.COMPLETE, proof or b"", spent)
+            case NotPaid() if not outcome.retryable:
+                await self.enter(Stopped(payout.key, payout.payment_hash))
+            case _:
+                pass  # the node's records will tell
+
+    async def _traced(self, payout: Payout, trace: Trace, preimage: bytes, sent: int) -> Account:
+        fee = max(0, sent - payout.msat)
+        return await self.enter(
+            Traced(payout.key, payout.payment_hash, trace, self.unix_ns(), preimage, fee)
+        )
+
+
+def seen(label: str, state: InvoiceState | None) -> Seen:
+    """The rail's word on an invoice as an event."""
+    if state is None:
+        return Seen(label, Status.MISSING)
+    payment = state.payment
+    if payment is None:
+        return Seen(label, _STATUS[state.status])
+    return Seen(label, Status.PAID, payment.amount_received_msat, payment.preimage, payment.paid_ns)
+
+
+def read_attempts(attempts: Sequence[Attempt]) -> tuple[Trace, bytes, int]:
+    """What all attempts at one hash say; with preimage and msat sent where one is complete."""
+    complete = [one for one in attempts if one.status is AttemptStatus.COMPLETE]
+    if complete:
+        return Trace.COMPLETE, complete[0].preimage or b"", sum(one.sent_msat for one in complete)
+    if any(one.status is AttemptStatus.PENDING for one in attempts):
+        return Trace.PENDING, b"", 0
+    return (Trace.FAILED if attempts else Trace.NOTHING), b"", 0

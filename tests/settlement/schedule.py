@@ -1,0 +1,359 @@
+"""One random life of one lease: receipts, acknowledgements, payments, and all that goes wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.core.availability import Span
+from agent.core.bill import UNSURE, Account, BillState, Mode, Policy, Terms
+from agent.core.credit import CreditLevel
+from agent.core.lease import LeaseKey
+from agent.core.payout import OWED, Caps, PayoutState, Spent
+from agent.core.rebate import Level, Rebate
+from agent.core.settlement import open_account, outstanding, step, with_statement
+from agent.core.settling import (
+    Acked,
+    Adjusted,
+    Asked,
+    Billed,
+    Collected,
+    CreditMoved,
+    Effect,
+    Ended,
+    Event,
+    Inspect,
+    Issued,
+    Judged,
+    Noticed,
+    PayoutMoved,
+    Seen,
+    Status,
+    Tick,
+)
+from agent.settle.errands import Errands
+from agent.settle.rail import RailError
+from tests.settlement.model import EXCHANGE, LEASE, SECOND, Crash, Model, Ours, drive
+
+HOUR = 3600 * SECOND
+POLICY = Policy(
+    collects=True,
+    pays=True,
+    network="regtest",
+    least_msat=5_000,
+    age_ns=4 * HOUR,
+    invoice_life_ns=2 * HOUR,
+    net_after_ns=12 * HOUR,
+    caps=Caps(10**9, 10**12, 10**12),
+)
+
+
+@dataclass
+class Receipts:
+    """What the agent cut and the exchange acknowledged."""
+
+    gross: list[int] = field(default_factory=lambda: [0])
+    acks: list[Acked] = field(default_factory=list)
+
+
+@dataclass
+class Life:
+    """The account, payments, what was sent and the index are durable; the rest is the world."""
+
+    dice: random.Random
+    model: Model
+    account: Account
+    payments: list[Collected] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)  # keys of payouts
+    netted: list[str] = field(default_factory=list)
+    pay_index: int = 0
+    receipts: Receipts = field(default_factory=Receipts)
+    announced: list[str] = field(default_factory=list)
+    levels: list[CreditLevel] = field(default_factory=list)
+    crashing: float = 0.0
+    steps: int = 0
+
+    @classmethod
+    def begin(cls, seed: int) -> Life:
+        dice = random.Random(seed)
+        model = Model(dice, late=dice.random() < 0.2)
+        terms = Terms(
+            mode=dice.choice([Mode.POSTPAID, Mode.POSTPAID, Mode.PREPAID]),
+            credit_limit_msat=dice.choice([0, 20_000, 200_000]),
+            least_msat=dice.choice([0, 10_000]),
+            payment_timeout_ns=dice.choice([1, 10, 100]) * HOUR,
+            advance_msat=30_000,
+        )
+        return cls(dice, model, open_account(LeaseKey(EXCHANGE, LEASE), terms, Level()))
+
+    # --- the journal -----------------------------------------------------------------------------
+
+    async def enter(self, event: Event) -> Account:
+        """One transaction."""
+        if self.dice.random() < self.crashing:
+            raise Crash
+        self.commit(event)
+        if self.dice.random() < self.crashing:
+            raise Crash
+        return self.account
+
+    def commit(self, event: Event) -> None:
+        self.steps += 1
+        before = self.account
+        after, effects = step(before, event, POLICY, self.model.now_ns)
+        for effect in effects:
+            after = self._note(after, effect)
+        self.account = after
+        self.check(before, effects)
+
+    def _note(self, account: Account, effect: Effect) -> Account:
+        match effect:
+            case Billed(bill) if bill.state is BillState.INVOICED:
+                self.announced.append(bill.label)
+            case Collected():
+                assert effect.bill.label not in {done.bill.label for done in self.payments}
+                self.payments.append(effect)
+            case PayoutMoved(item):
+                if item.state is PayoutState.PLANNED:
+                    return with_statement(account, item.key, item.key.encode())
+                if item.state is PayoutState.PAID:
+                    self.sent.append(item.key)
+                if item.state is PayoutState.NETTED:
+                    self.netted.append(item.key)
+            case CreditMoved(level):
+                self.levels.append(level)
+            case _:
+                pass
+        return account
+
+    # --- what must always hold -------------------------------------------------------------------
+
+    def check(self, before: Account, effects: tuple[Effect, ...]) -> None:
+        account = self.account
+        opened = [b for b in account.bills if b.state in (BillState.DUE, BillState.INVOICED)]
+        assert len(opened) <= 1
+        for effect in effects:
+            if isinstance(effect, Billed) and effect.bill.state is BillState.DUE:
+                self._check_range(account, effect)
+        assert len(set(self.sent)) == len(self.sent)
+        assert not set(self.sent) & set(self.netted)
+        exposure = account.gross + account.adjusted - account.netted
+        exposure += account.returned - account.received
+        over = exposure > account.terms.credit_limit_msat
+        assert not over or account.credit.level >= CreditLevel.WARNED
+        if self.levels:
+            assert self.levels[-1] is account.credit.level
+        assert account.received == sum(done.received_msat for done in self.payments)
+
+    def _check_range(self, account: Account, effect: Billed) -> None:
+        """Whatever is unpaid or unknown is never asked for a second time."""
+        prepaid = account.terms.mode is Mode.PREPAID and not account.final
+        most = account.uncontested + account.adjusted - account.netted + account.returned
+        most += account.terms.advance_msat if prepaid else 0
+        others = sum(
+            bill.msat
+            for bill in account.bills
+            if bill.state in UNSURE and bill.label != effect.bill.label
+        )
+        assert 0 < effect.bill.msat <= most - account.received - others
+        if not self.model.late:  # then what is paid and not seen yet must be left out as well
+            paid = [ours for ours in self.model.ours.values() if ours.pay_index]
+            truly = sum(min(ours.received, ours.invoice.amount_msat) for ours in paid)
+            assert effect.bill.msat <= most - truly
+
+    def check_truth(self) -> None:
+        """What really happened, against the books; at rest."""
+        recorded = {done.bill.label: done for done in self.payments}
+        for label, ours in self.model.ours.items():
+            if ours.pay_index:
+                assert label in recorded, f"{label} is paid and not in the books"
+                if not ours.deleted:
+                    assert recorded[label].received_msat == ours.received
+            else:
+                assert label not in recorded
+        paid: dict[bytes, int] = {}
+        for theirs in self.model.theirs.values():
+            paid[theirs.statement] = paid.get(theirs.statement, 0) + theirs.paid
+        assert all(times <= 1 for times in paid.values())
+        assert {key.decode() for key, times in paid.items() if times} == set(self.sent)
+
+    # --- what may happen -------------------------------------------------------------------------
+
+    def live(self, steps: int) -> None:
+        """A random schedule."""
+        acts: list[tuple[Callable[[], None], int]] = [
+            (self.cut, 6),
+            (self.acknowledge, 6),
+            (self.work, 10),
+            (self.listen, 5),
+            (self.time, 6),
+            (self.pay, 8),
+            (self.window, 2),
+            (self.ask, 4),
+            (self.model.resolve, 3),
+            (self.toggle, 2),
+            (self.restart, 2),
+            (self.adjust, 1),
+            (self.delete, 3),
+            (self.model.stranger_pays, 1),
+            (self.again, 2),
+        ]
+        names, weights = zip(*acts, strict=True)
+        for _ in range(steps):
+            try:
+                self.dice.choices(names, weights)[0]()
+            except RailError:
+                pass
+            except Crash:
+                self.restart()
+
+    def cut(self) -> None:
+        if not self.account.final:
+            self.receipts.gross.append(self.receipts.gross[-1] + self.dice.randrange(20_000))
+            self.sync()
+
+    def sync(self) -> None:
+        """Take up what the ledger has, as the agent does at every look."""
+        gross = self.receipts.gross
+        drive(self.enter(Issued(len(gross) - 1, gross[-1])))
+
+    def acknowledge(self, *, kindly: bool = False) -> None:
+        through = len(self.receipts.gross) - 1
+        if not kindly:
+            through = self.dice.randint(self.account.through, through)
+        if through == 0:
+            return
+        gross = self.receipts.gross[through]
+        contested = 0 if kindly or self.dice.random() < 0.8 else self.dice.randrange(gross + 1)
+        self.receipts.acks.append(
+            Acked(through, bytes([through % 256]) * 32, gross, gross - contested, final=kindly)
+        )
+        drive(self.enter(self.receipts.acks[-1]))
+
+    def again(self) -> None:
+        """Something that came before comes once more."""
+        if self.receipts.acks:
+            last = self.receipts.acks[-1]
+            older = [ack for ack in self.receipts.acks if ack.through < last.through]
+            drive(self.enter(self.dice.choice([*older, last])))
+        if self.payments:
+            done = self.dice.choice(self.payments)
+            drive(self.enter(Seen(done.bill.label, Status.PAID, done.received_msat, b"", 1)))
+
+    def errands(self) -> Errands:
+        return Errands(self.model, self.enter, lambda: self.model.now_ns, 7200)
+
+    def work(self) -> None:
+        for item in outstanding(self.account, self.model.now_ns):
+            drive(self.errands().run(item))
+
+    def listen(self) -> None:
+        for payment in drive(self.model.paid_after(self.pay_index, 0)):
+            if self.dice.random() < self.crashing:
+                raise Crash
+            self.commit(
+                Seen(
+                    payment.label,
+                    Status.PAID,
+                    payment.amount_received_msat,
+                    payment.preimage,
+                    payment.paid_ns,
+                )
+            )
+            self.pay_index = payment.pay_index  # in the same transaction
+
+    def time(self) -> None:
+        self.model.begin_late()
+        self.model.now_ns += self.dice.choice([1, 60, 600, 3600, 7200, 50_000]) * SECOND
+        drive(self.enter(Tick()))
+
+    def pay(self) -> None:
+        known = [self.model.ours[label] for label in self.announced if label in self.model.ours]
+        if not known:
+            return
+        ours = self.dice.choice(known)
+        over = self.dice.choice([0, 0, 0, ours.invoice.amount_msat // 2])
+        self.model.receive(ours, ours.invoice.amount_msat + over)
+
+    def window(self) -> None:
+        msat = self.dice.choice([0, self.dice.randrange(1, 8_000)])
+        rebate = Rebate(Span(0, 1), b"", 1, msat)
+        drive(self.enter(Judged(self.account.windows, rebate)))
+
+    def ask(self) -> None:
+        if not self.account.payouts:
+            return
+        item = self.dice.choice(self.account.payouts)
+        statement = item.key.encode()
+        wrong = self.dice.choice(["", "", "", "amount", "network", "expiry", "description"])
+        theirs = self.model.ask(statement, item.msat, wrong=wrong)
+        before = item.state
+        now = self.model.now_ns
+        drive(self.enter(Asked(statement, theirs.text, theirs.bolt11, Spent(), now)))
+        after = self.account.payout(item.key)
+        if wrong or before not in OWED:
+            assert after is not None
+            assert after.bolt11 != theirs.text
+
+    def toggle(self) -> None:
+        self.model.up = self.dice.random() < 0.7
+        self.model.channel = self.dice.random() < 0.7
+
+    def restart(self) -> None:
+        """The agent starts anew and looks at everything it does not know."""
+        try:
+            self.sync()
+            for bill in self.account.bills:
+                if bill.state in UNSURE:
+                    drive(self.errands().run(Inspect(bill.label)))
+        except (Crash, RailError):
+            pass  # it is killed again, or the node is down: the next start looks again
+
+    def adjust(self) -> None:
+        drive(self.enter(Adjusted(self.dice.randrange(-2_000, 2_000))))
+
+    def delete(self) -> None:
+        """Somebody cleans up at the node."""
+        if self.model.ours and self.dice.random() < 0.5:
+            ours: Ours = self.dice.choice(list(self.model.ours.values()))
+            if self.model.status(ours).value != "unpaid":
+                ours.deleted = True
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Everything works again, both sides do what they owe; then the books must be right."""
+        model = self.model
+        model.up = model.channel = True
+        model.faults = self.crashing = 0.0
+        model.dice = random.Random(1)  # luck does not decide here
+        for _ in range(60):
+            model.begin_late()
+            model.resolve(kindly=True)
+            self.restart()
+            if len(self.receipts.gross) == 1:
+                self.commit(Ended())
+            self.acknowledge(kindly=True)
+            for label in self.announced:
+                ours = model.ours[label]
+                if model.status(ours).value == "unpaid":
+                    model.receive(ours, ours.invoice.amount_msat)
+                if ours.pay_index:
+                    self.commit(Noticed(ours.invoice.payment_hash, ours.preimage))
+            self.listen()
+            for item in self.account.payouts:
+                if item.state in OWED:
+                    theirs = model.ask(item.key.encode(), item.msat)
+                    asked = Asked(
+                        theirs.statement, theirs.text, theirs.bolt11, Spent(), model.now_ns
+                    )
+                    self.commit(asked)
+            self.work()
+            model.now_ns += 1800 * SECOND
+            self.commit(Tick())
+            if self.account.closed and not outstanding(self.account, model.now_ns):
+                break
+        self.check_truth()
+        lost = [bill for bill in self.account.bills if bill.state is BillState.LOST]
+        assert self.account.closed or lost
