@@ -17,6 +17,7 @@ from agent.cli import (
     lease,
     receipts,
     run,
+    settlement,
     status,
     verify,
 )
@@ -43,6 +44,7 @@ app.add_typer(lease.app, name="lease")
 app.add_typer(attest.app, name="attest")
 app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
+app.add_typer(settlement.app, name="settlement")
 
 
 def _version(wanted: bool) -> None:

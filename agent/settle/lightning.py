@@ -45,7 +45,7 @@ from agent.settle.rows import (
     whole,
 )
 
-MOST_EXPIRY_S = 7 * 86_400  # an expiry of -1 aborts lightningd v26.06: nothing odd gets there
+MOST_EXPIRY_S = 86_400  # the runes of `hearth settlement setup` say the same
 MOST_PAYMENTS = 100
 LABEL_TAKEN, TIMED_OUT, ALREADY_PAID = 900, 904, 219
 HEALTH_LABEL = "hearth/health"  # of no invoice
@@ -227,6 +227,8 @@ class LightningNode:
         if refused.code == ALREADY_PAID:
             return Paid(None, order.amount_msat)  # paid, and its attempts were deleted since
         reason = _REASONS.get(refused.code)
+        if reason is Reason.FORBIDDEN and _too_soon(refused):
+            reason = Reason.TOO_SOON
         return Unknown(str(refused)) if reason is None else NotPaid(reason, str(refused))
 
     def _look_again(self, order: PaymentOrder, text: str) -> PayOutcome:
@@ -279,6 +281,17 @@ class LightningNode:
             warnings=tuple(warnings),
         )
 
+    def check_rune(self, rune: str, method: str, params: object) -> str:
+        """Ask the node whether it would carry out a call with this rune: its refusal, or "".
+
+        :raises RailDown: when it does not answer.
+        """
+        try:
+            self._call("checkrune", {"rune": rune, "method": method, "params": params})
+        except Refused as refused:
+            return str(refused)
+        return ""
+
     def _if_allowed(self, method: str, **params: Any) -> dict[str, Any]:
         try:
             return self._ask(method, **params)
@@ -302,7 +315,14 @@ def _typed(read: Callable[[], _T]) -> _T:
         raise RailDown(f"the node's answer does not fit: {error}") from None
 
 
+def _too_soon(refused: Refused) -> bool:
+    """Whether a rune only delays this call: its `rate` or `per`."""
+    return refused.code in _FORBIDDEN and "too soon" in str(refused)
+
+
 def _refusal(method: str, refused: Refused) -> RailError:
+    if _too_soon(refused):
+        return RailDown(f"{method}: {refused}")
     if refused.code in _FORBIDDEN:
         return RailForbids(f"{method}: {refused}")
     return RailRefused(f"{method}: {refused}")

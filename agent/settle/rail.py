@@ -156,7 +156,11 @@ class Reason(StrEnum):
     PAYEE_REFUSES = "payee-refuses"  # it does not know the invoice, or no more
     PAYEE_OFFLINE = "payee-offline"
     FORBIDDEN = "forbidden"  # by the access we were given
+    TOO_SOON = "too-soon"  # for the access we were given
     NOT_AS_ORDERED = "not-as-ordered"  # the invoice does not say what the order says
+
+
+_PASSING = frozenset({Reason.NO_ROUTE, Reason.TOO_DEAR, Reason.PAYEE_OFFLINE, Reason.TOO_SOON})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class NotPaid:
     @property
     def retryable(self) -> bool:
         """Whether the same order may succeed later."""
-        return self.reason in {Reason.NO_ROUTE, Reason.TOO_DEAR, Reason.PAYEE_OFFLINE}
+        return self.reason in _PASSING
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import TypeVar, cast
 
 import structlog
 
-from agent.settle.access import Access, SocketAccess
+from agent.settle.access import Access
+from agent.settle.inspection import known_node, warnings
 from agent.settle.invoice_text import decode_bolt11
 from agent.settle.rail import (
     Attempt,
@@ -45,11 +46,6 @@ logger = structlog.get_logger()
 _MOST_LINE = 8 << 20
 _END_S = 5.0
 _T = TypeVar("_T")
-
-FULL_CONTROL = (
-    "this socket is full control of the node: whoever takes over the agent can empty it; "
-    "see `hearth settlement setup`"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +91,13 @@ class RemoteRail:
     async def health(self) -> RailHealth:
         """See `Rail.health`."""
         health = cast("RailHealth", await self._command("health"))
-        if not isinstance(self._access, SocketAccess):
-            return health
+        known = health.node_id or known_node(self._access)
         return RailHealth(
             health.network,
-            health.node_id,
+            known,
             health.spendable_msat,
             health.receivable_msat,
-            (FULL_CONTROL, *health.warnings),
+            (*warnings(self._access), *health.warnings),
         )
 
     async def invoice(
@@ -163,6 +158,11 @@ class RemoteRail:
             amount_msat=amount_msat,
             wait_s=wait_s,
         )
+        return cast("str", answer)
+
+    async def check_rune(self, rune: str, method: str, params: object) -> str:
+        """Ask the node whether a rune permits a call: its refusal, or "" (`checkrune`)."""
+        answer = await self._command("check_rune", rune=rune, method=method, params=params)
         return cast("str", answer)
 
     async def close(self) -> None:

@@ -29,6 +29,7 @@ from agent.settle.worker_messages import (
 ACTS = frozenset(
     {
         "attempts",
+        "check_rune",
         "decode",
         "health",
         "invoice",

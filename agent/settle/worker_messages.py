@@ -53,6 +53,7 @@ _ERRORS: dict[str, type[RailError]] = {
 # What each act answers with; `pay` answers with one of three and names it itself.
 _KINDS = {
     "attempts": "Attempts",
+    "check_rune": "Text",
     "decode": "DecodedInvoice",
     "health": "RailHealth",
     "invoice": "Invoice",

@@ -1,0 +1,193 @@
+"""`hearth settlement`: how the operator is paid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.settle.audit import Purpose
+
+if TYPE_CHECKING:
+    from agent.settle.audit import Check
+    from agent.settle.inspection import Inspected, Limits
+
+app = typer.Typer(no_args_is_help=True, help="How the operator is paid.")
+
+MostMsat = Annotated[
+    int, typer.Option("--most-msat", min=1, help="Most that one rebate may cost, fees included.")
+]
+Every = Annotated[str, typer.Option("--every", help="Least time between two rebates.")]
+RuneFile = Annotated[
+    Path | None, typer.Option("--rune", help="Check this rune instead of the configured ones.")
+]
+For = Annotated[Purpose, typer.Option("--for", help="What that rune is meant for.")]
+Socket = Annotated[
+    Path | None,
+    typer.Option("--socket", help="lightning-rpc: let the node itself check the runes."),
+]
+NewKey = Annotated[
+    Path | None, typer.Option("--new-key", help="Make a key to bind the runes to, and stop.")
+]
+
+
+@app.callback()
+def settlement() -> None:
+    """How the operator is paid."""
+
+
+@app.command()
+def setup(
+    config: ConfigFile = DEFAULT_PATH,
+    most_msat: MostMsat = 1_000_000,
+    every: Every = "1min",
+    rune: RuneFile = None,
+    purpose: For = Purpose.INVOICE,
+    socket: Socket = None,
+    new_key: NewKey = None,
+) -> None:
+    """Say how to give the agent as little power over the node as it needs, and check what it has.
+
+    Exit 1 when a rune allows what it must not, or refuses what the agent needs.
+    """
+    if new_key is not None:
+        _make_key(new_key)
+        return
+    from agent.config import load
+    from agent.settle.inspection import Limits, runes_of
+
+    settings = load(config).settlement
+    if rune is not None:
+        given = {purpose: rune.read_text("ascii").strip()}
+    elif settings.rail == "none":
+        given = {}
+    else:
+        from agent.settle.access import read_access
+
+        given = dict(runes_of(read_access(settings)))
+    bad = False
+    if rune is None:
+        _say_access(settings.rail, settings.socket, settings.node)
+    for what, text in given.items():
+        bad |= _say_rune(what, text, socket)
+    if rune is None:
+        _say_commands(Limits(most_msat, every), settings.key_file)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _make_key(path: Path) -> None:
+    from agent.core.secp256k1 import N, compressed, times_generator
+
+    number = secrets.randbelow(N - 1) + 1
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{number:064x}\n")
+    typer.echo(f"{path}: made; its id is {compressed(times_generator(number)).hex()}")
+
+
+def _key_id(key_file: str) -> str:
+    from agent.core.secp256k1 import compressed, times_generator
+
+    if not key_file:
+        return ""
+    number = int(Path(key_file).read_text("ascii").strip(), 16)
+    return compressed(times_generator(number)).hex()
+
+
+def _say_access(rail: str, socket: str, node: str) -> None:
+    from agent.settle.inspection import FULL_CONTROL
+
+    if rail == "none":
+        typer.echo("no rail is configured: nothing is invoiced over Lightning")
+    elif rail == "cln":
+        typer.echo(f"rail cln, {socket}\n  WARNING: {FULL_CONTROL}")
+    else:
+        typer.echo(f"rail cln-commando, {node}")
+
+
+def _say_rune(purpose: Purpose, text: str, socket: Path | None) -> bool:
+    from agent.errors import ConfigError
+    from agent.settle.inspection import inspect
+    from agent.settle.runes import NotARune
+
+    try:
+        judged = inspect(text, purpose)
+    except NotARune as error:
+        raise ConfigError(f"not a rune: {error}") from None
+    _say_judgement(judged)
+    node_says = [] if socket is None else asyncio.run(_ask_node(text, purpose, socket))
+    for line in node_says:
+        typer.echo(f"  {line}")
+    return bool(judged.findings or judged.missing or node_says)
+
+
+def _say_judgement(judged: Inspected) -> None:
+    fine = not judged.findings and not judged.missing
+    typer.echo(f"{judged.purpose} rune: {'fine' if fine else 'not as it should be'}")
+    for finding in judged.findings:
+        typer.echo(f"  {'DRAINS THE NODE' if finding.drains else 'too much'}: {finding.text}")
+    for method in judged.missing:
+        typer.echo(f"  too little: it refuses {method}")
+
+
+async def _ask_node(text: str, purpose: Purpose, socket: Path) -> list[str]:
+    """What the node itself says otherwise than it should (`checkrune`)."""
+    from agent.settle.access import SocketAccess
+    from agent.settle.audit import CHECKS
+    from agent.settle.remote import RemoteRail
+
+    rail = RemoteRail("cln", SocketAccess(str(socket)))
+    try:
+        said = []
+        for check in CHECKS[purpose]:
+            params = check.params if isinstance(check.params, tuple) else dict(check.params)
+            answer = await rail.check_rune(text, check.method, params)
+            said += _contradiction(check, answer)
+        return said
+    finally:
+        await rail.close()
+
+
+def _contradiction(check: Check, answer: str) -> list[str]:
+    if "too soon" in answer:  # a `rate` or `per`: it says nothing about the call itself
+        return []
+    if check.must_pass and answer:
+        return [f"the node refuses {check.method}: {answer}"]
+    if not check.must_pass and not answer:
+        return [f"the node allows {check.method}: {check.why}"]
+    return []
+
+
+def _say_commands(limits: Limits, key_file: str) -> None:
+    from agent.settle.inspection import commands
+
+    key_id = _key_id(key_file)
+    made = commands(limits, key_id)
+    typer.echo("\nThe least that is needed, to be typed where the node runs:\n")
+    typer.echo(f"# to be paid\n{made[Purpose.INVOICE]}\n")
+    typer.echo(
+        f"# to pay rebates: at most {limits.most_msat} msat each, fees included, once in "
+        f"{limits.every}\n{made[Purpose.PAY]}\n\n# to see what was paid: no rebate without it\n"
+        f"{made[Purpose.PAYMENTS]}\n"
+    )
+    typer.echo(
+        "Put each rune alone into a file that only hearth can read, and name the files:\n\n"
+        "[settlement]\n"
+        'rail = "cln-commando"\n'
+        'node = "<id>@<host>:9735"\n'
+        'invoice_rune_file = "/etc/hearth/invoice.rune"\n'
+        'pay_rune_file = "/etc/hearth/pay.rune"\n'
+        'payments_rune_file = "/etc/hearth/payments.rune"\n'
+    )
+    if not key_id:
+        typer.echo(
+            "Whoever holds a rune may use it. To bind them to this host: hearth settlement setup\n"
+            "--new-key /etc/hearth/lightning.key, name it as key_file, and ask here again."
+        )
+    typer.echo("In the node's own configuration: xpay-slow-mode=true")
