@@ -32,7 +32,8 @@ EXACT = {
     "changes", "condition", "current_status", "currency", "description", "english",
     "expected_status", "expiry", "failed_parts", "fieldname", "force_paths", "generation", "hex",
     "label", "min_final_cltv_expiry", "network", "parts", "restrictions_as_english", "single_use",
-    "status", "string", "successful_parts", "type", "unique_id", "used", "valid", "value", "version",
+    "status", "string", "successful_parts", "type", "unique_id", "used", "valid",
+    "value", "version",
 }  # fmt: skip
 
 

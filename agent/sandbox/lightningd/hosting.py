@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,11 +13,16 @@ from agent.sandbox.lightningd.server import Bell, NodeServer
 
 
 class Hosting:
-    """All nodes of a network, each on `<directory>/<name>.sock`."""
+    """All nodes of a network, each on `<directory>/<name>.sock`.
 
-    def __init__(self, network: Network, directory: Path) -> None:
+    :param peers: whether they answer commando on a port as well; it loads pyln-proto.
+    """
+
+    def __init__(self, network: Network, directory: Path, *, peers: bool = False) -> None:
         self.network = network
         self._directory = directory
+        self._peers = peers
+        self._closing: list[Callable[[], None]] = []
         self._servers: dict[str, NodeServer] = {}
         self._time: asyncio.Task[None] | None = None
         self.bell: Bell | None = None
@@ -31,7 +37,17 @@ class Hosting:
         for name, node in self.network.nodes.items():
             self._servers[name] = NodeServer(node, self.socket(name), self.bell)
             await self._servers[name].start()
+        if self._peers:
+            self._open_peer_ports(self.bell)
         return self
+
+    def _open_peer_ports(self, bell: Bell) -> None:
+        from agent.sandbox.lightningd.peer_server import PeerServer  # noqa: PLC0415 - native curve
+
+        for name, node in self.network.nodes.items():
+            peer_server = PeerServer(node, bell)
+            peer_server.attach(self._servers[name])
+            self._closing.append(peer_server.close)
 
     async def __aexit__(
         self,
@@ -41,6 +57,8 @@ class Hosting:
     ) -> None:
         if self._time is not None:
             self._time.cancel()
+        for close in self._closing:
+            close()
         for server in self._servers.values():
             await server.stop()
 
