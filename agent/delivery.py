@@ -20,7 +20,7 @@ from agent.core import meter as metering
 from agent.core import receipt as receipts
 from agent.core.account import MeterState, last_attribution, take_readings
 from agent.core.energy import Sharing
-from agent.core.lease import METERED, CloseReason, LeaseKey, LeaseState
+from agent.core.lease import CloseReason, LeaseKey, LeaseState
 from agent.core.ledger import hold_expired
 from agent.core.offer import Environment
 from agent.errors import CgroupError, Overloaded
@@ -228,8 +228,8 @@ class Delivery:
             for key, item in running.items():
                 lease_id = item.stored.lease.key.lease_id
                 stored = ledger.find(change, item.stored.exchange, lease_id)
-                if stored is None or stored.lease.state not in METERED:
-                    continue  # its final receipt is in the same group of changes
+                if stored is None or stored.lease.state is not LeaseState.ACTIVE:
+                    continue  # ended meanwhile: the final receipt says it all
                 receipt = receipts.close(
                     stored.lease,
                     cut[key],
@@ -251,6 +251,7 @@ class Delivery:
         except Overloaded:
             self._reopen(cut)
             raise
+        self._reopen({key: meter for key, meter in cut.items() if key not in after})
         for key, stored in after.items():
             if key in self.running:
                 self.running[key].stored = stored
@@ -286,12 +287,16 @@ class Delivery:
         This runs after every commit: leases that just go on are not read.
         """
         now = self.node.clock.now()
+        steps = await self.node.journal.read(lambda view: ledger.leases(view, STEPPING))
+        for stored in steps:  # first of all, for what follows may take its time
+            if key_of(stored) in self.running:
+                self.running[key_of(stored)].stored = stored
         for item in list(self.running.values()):
             lease = item.stored.lease
             over = self.market.now_at(lease.key.exchange_id, now) >= lease.end_ns
             if lease.state is LeaseState.ACTIVE and over:
                 await self._end(item.stored, CloseReason.END_TIME)
-        for stored in await self.node.journal.read(lambda view: ledger.leases(view, STEPPING)):
+        for stored in steps:
             now = self.node.clock.now()
             exchange_ns = self.market.now_at(stored.lease.key.exchange_id, now)
             match stored.lease.state:
@@ -339,7 +344,7 @@ class Delivery:
         meter = metering.open_meter(at, min(late, lease.end_ns - lease.start_ns))
         self._attach(stored)
         item = self.running[key]
-        meter = self._advance(meter, item, self.node.clock.now(), self.sharing.vcpus)
+        meter = self._advance(meter, item, at, self.sharing.vcpus)
         self.state = msgspec.structs.replace(self.state, leases={**self.state.leases, key: meter})
         durable = msgspec.msgpack.encode(self.state)
 

@@ -121,7 +121,7 @@ def advance(
         return _reboot(meter, sample, at, _within(outage, room))
     elapsed = at.boottime_ns - meter.at.boottime_ns
     awake = at.monotonic_ns - meter.at.monotonic_ns
-    if elapsed <= 0:
+    if elapsed < 0 or (elapsed == 0 and meter.cgroup_id):
         return meter
     reserved = _within(elapsed, room)
     events = meter.events + _time_events(meter, at, elapsed, awake)

@@ -1,68 +1,49 @@
-"""What the books of several exchanges say together: was a unit of the host ever sold twice?
+"""What the books of several exchanges say together: was a unit of the host ever sold twice? Pure.
 
 No exchange can see this alone; whoever has all books (the demo, a test, an auditor) can.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hearth.v1 import lease_pb2
-
-FOREVER = 1 << 63
+# Stages of a lease that nothing follows, by both sides' names.
+ENDED = ("CLOSED", "SETTLED", "EXPIRED", "REFUSED", "FAILED")
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """Units that one lease held, from its agreed start to the end of its final receipt."""
+def oversold(capacity: Mapping[str, int], books: Sequence[Mapping[str, Any]], now_ns: int) -> int:
+    """Units that were sold twice: what all exchanges together held at one time, above capacity.
 
-    lease_id: str
-    units: Mapping[str, int]
-    start_ns: int
-    end_ns: int
-
-
-def holdings(directory: Path) -> list[Holding]:
-    """Read one exchange's leases that both sides signed and that began.
-
-    One that runs is held without end; one that was given back before it began was never delivered.
+    :param capacity: sellable units of the host by class.
+    :param books: what each exchange says of its leases, {lease id: figures}.
+    :returns: the largest excess over all times and classes; 0: nothing was sold twice.
     """
-    uri = f"{(directory / 'exchange.sqlite').absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as books:
-        rows = books.execute(
-            "SELECT lease_id, agreement, receipt FROM lease WHERE countersigned != x''"
-            " AND NOT (receipt = x'' AND stage IN ('EXPIRED', 'REFUSED', 'FAILED'))"
-        ).fetchall()
-    found = []
-    for lease_id, agreed, receipt in rows:
-        agreement = lease_pb2.LeaseAgreement.FromString(agreed)
-        last = lease_pb2.Receipt.FromString(receipt)
-        found.append(
-            Holding(
-                lease_id,
-                {item.resource_class: item.units for item in agreement.units},
-                agreement.start_time.ToNanoseconds(),
-                last.interval.end_time.ToNanoseconds() if last.final else FOREVER,
-            )
-        )
-    return found
+    changes: list[tuple[int, int, str]] = []
+    for book in books:
+        for lease in book.values():
+            if not lease["units"]:
+                continue  # never agreed: nothing was held
+            end_ns = held_until(lease, now_ns)
+            for name, count in lease["units"].items():
+                changes.append((lease["start_unix_ns"], count, name))
+                changes.append((end_ns, -count, name))
+    worst = 0
+    held: dict[str, int] = {}
+    for _, change, name in sorted(changes):  # at the same instant what ends goes first
+        held[name] = held.get(name, 0) + change
+        worst = max(worst, held[name] - capacity.get(name, 0))
+    return worst
 
 
-def oversold(held: Iterable[Holding], capacity: Mapping[str, int]) -> int:
-    """Return how many units, over all classes, were at some time held beyond the capacity."""
-    steps = sorted(
-        (at, sign, name, sign * count)
-        for item in held
-        for name, count in item.units.items()
-        for at, sign in ((item.start_ns, 1), (item.end_ns, -1))
-    )
-    now: dict[str, int] = {}
-    most: dict[str, int] = {}
-    for _, _, name, step in steps:  # at one instant, what ends comes before what begins
-        now[name] = now.get(name, 0) + step
-        most[name] = max(most.get(name, 0), now[name])
-    return sum(max(0, count - capacity.get(name, 0)) for name, count in most.items())
+def held_until(lease: Mapping[str, Any], now_ns: int) -> int:
+    """When a lease ended by an exchange's book: its final receipt says so; a running one, now.
+
+    One that ended without any receipt was given back before it began: nothing was delivered.
+    """
+    receipt = lease["receipt"]
+    if receipt and receipt["final"]:
+        return int(receipt["end_unix_ns"])
+    if lease["stage"] not in ENDED:
+        return now_ns
+    return int(lease["stage_unix_ns"] if receipt else lease["start_unix_ns"])

@@ -19,7 +19,8 @@ from typing import Protocol
 from agent.errors import ConfigError, HearthError
 from agent.leases import places
 from agent.sandbox import bed
-from agent.sandbox.moment import ENDED, Moment, moment
+from agent.sandbox.books import ENDED
+from agent.sandbox.moment import Moment, moment
 from agent.sandbox.outcome import Outcome, Proof, cpu_checks
 from agent.sandbox.plant import Plant
 from agent.sandbox.tenants import UNITS, Tenants

@@ -8,11 +8,10 @@ from typing import Any
 
 from hearth.admin.v1 import admin_pb2
 
+from agent.sandbox.books import ENDED, oversold
+
 # Sensors whose gauge is the host's power, and the reused heat's: probe -> figure.
 _POWER, _HEAT = "modbus", "mbus"
-
-# Stages of a lease that nothing follows, by both sides' names.
-ENDED = ("CLOSED", "SETTLED", "EXPIRED", "REFUSED", "FAILED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,34 +189,3 @@ def _power(status: admin_pb2.StatusResponse, probe: str) -> int | None:
         if item.sensor.startswith(f"{probe}:") and item.sensor.endswith(":power") and not item.fault
     ]
     return sum(readings) if readings else None
-
-
-def oversold(capacity: Mapping[str, int], books: Sequence[Mapping[str, Any]], now_ns: int) -> int:
-    """Units that were sold twice: what all exchanges together held at one time, above capacity.
-
-    :param capacity: sellable units of the host by class.
-    :param books: what each exchange says of its leases, {lease id: figures}.
-    :returns: the largest excess over all times and classes; 0: nothing was sold twice.
-    """
-    changes: list[tuple[int, int, str]] = []
-    for book in books:
-        for lease in book.values():
-            if not lease["units"]:
-                continue  # never agreed: nothing was held
-            for name, count in lease["units"].items():
-                changes.append((lease["start_unix_ns"], count, name))
-                changes.append((held_until(lease, now_ns), -count, name))
-    worst = 0
-    held: dict[str, int] = {}
-    for _, change, name in sorted(changes):  # at the same instant what ends goes first
-        held[name] = held.get(name, 0) + change
-        worst = max(worst, held[name] - capacity.get(name, 0))
-    return worst
-
-
-def held_until(lease: Mapping[str, Any], now_ns: int) -> int:
-    """When a lease ended by an exchange's book: by its final receipt, else its stage, else now."""
-    receipt = lease["receipt"]
-    if receipt and receipt["final"]:
-        return int(receipt["end_unix_ns"])
-    return int(lease["stage_unix_ns"]) if lease["stage"] in ENDED else now_ns

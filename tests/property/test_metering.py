@@ -139,12 +139,11 @@ def test_reserved_is_the_time_that_passed(steps: list[Step]) -> None:
     meter, expected = open_meter(at), 0
     for step in steps:
         sample, now = machine.take(step)
+        at = meter.at
         if now.boot_id == at.boot_id:
             expected += max(0, now.boottime_ns - at.boottime_ns)
         else:
             expected += max(0, now.wall_ns - at.wall_ns)
-        if now.boot_id != at.boot_id or now.boottime_ns > at.boottime_ns:
-            at = now
         meter = advance(meter, sample, now, THREADS)
     assert meter.reserved_ns == expected
 

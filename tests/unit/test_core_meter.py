@@ -62,6 +62,13 @@ def test_a_first_reading_bills_nothing(meter: LeaseMeter) -> None:
     assert meter.counter_epoch == 1
 
 
+def test_a_reading_at_the_very_start_is_the_first() -> None:
+    meter = advance(open_meter(START), sample(1_000_000), START, THREADS)
+    assert meter.reserved_ns == 0
+    now = advance(meter, sample(1_400_000), after(1), THREADS)
+    assert (now.used_cpu_us, now.delivered_ns, now.missing_ns) == (400_000, SECOND, 0)
+
+
 def test_a_late_start_is_reserved_and_missing() -> None:
     late = open_meter(START, 5 * SECOND)
     assert (late.reserved_ns, late.delivered_ns, late.missing_ns) == (5 * SECOND, 0, 5 * SECOND)

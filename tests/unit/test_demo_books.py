@@ -12,7 +12,8 @@ from hearth.v1 import common_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sandbox.moment import Moment, held_until, moment, oversold
+from agent.sandbox.books import held_until, oversold
+from agent.sandbox.moment import Moment, moment
 from agent.sandbox.outcome import CpuCheck, Outcome, Proof, cpu_checks
 
 CAPACITY = {"VCPU": 2}
@@ -69,7 +70,7 @@ def test_a_class_that_is_not_for_sale_counts_from_the_first_unit() -> None:
     ("lease", "until"),
     [
         (booked(0, 70, {"VCPU": 1}, "CLOSED"), 70),
-        (booked(0, None, {"VCPU": 1}, "FAILED"), 500),
+        (booked(0, None, {"VCPU": 1}, "EXPIRED"), 0),
         (booked(0, None, {"VCPU": 1}, "ACTIVE"), NOW),
     ],
 )
