@@ -41,6 +41,7 @@ from agent.settle.rows import (
     digest,
     invoice_state,
     new_invoice,
+    node_health,
     payment,
     whole,
 )
@@ -260,26 +261,11 @@ class LightningNode:
 
     def health(self) -> RailHealth:
         """See `Rail.health`. What the access forbids is left out, not failed on."""
-        self._ask("listinvoices", label=HEALTH_LABEL)
-        warnings = []
+        self._ask("listinvoices", label=HEALTH_LABEL)  # the least access answers this
         info = self._if_allowed("getinfo")
-        channels = self._if_allowed("listpeerchannels").get("channels")
-        spendable = receivable = None
-        if isinstance(channels, list):
-            ready = [row for row in channels if row.get("state") == "CHANNELD_NORMAL"]
-            spendable = sum(int(row.get("spendable_msat", 0)) for row in ready)
-            receivable = sum(int(row.get("receivable_msat", 0)) for row in ready)
-            if not any(row.get("peer_connected") for row in ready):
-                warnings.append("no channel is connected: nothing can be paid or received")
-        warnings += self._slow_mode()
-        node_id = info.get("id")
-        return RailHealth(
-            network=info.get("network"),
-            node_id=bytes.fromhex(node_id) if isinstance(node_id, str) else None,
-            spendable_msat=spendable,
-            receivable_msat=receivable,
-            warnings=tuple(warnings),
-        )
+        channels = self._if_allowed("listpeerchannels")
+        configs = self._if_allowed("listconfigs", config="xpay-slow-mode")
+        return _typed(lambda: node_health(info, channels, configs))
 
     def check_rune(self, rune: str, method: str, params: object) -> str:
         """Ask the node whether it would carry out a call with this rune: its refusal, or "".
@@ -298,20 +284,12 @@ class LightningNode:
         except (RailForbids, RailRefused):
             return {}
 
-    def _slow_mode(self) -> list[str]:
-        found = self._if_allowed("listconfigs", config="xpay-slow-mode").get("configs")
-        if not isinstance(found, dict):
-            return []
-        if dict(found.get("xpay-slow-mode") or {}).get("value_bool") is True:
-            return []
-        return ["xpay-slow-mode is not set: a failed payment may still have parts under way"]
-
 
 def _typed(read: Callable[[], _T]) -> _T:
     """Read the node's answer; one that does not fit is none."""
     try:
         return read()
-    except (Unfit, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise RailDown(f"the node's answer does not fit: {error}") from None
 
 

@@ -15,6 +15,7 @@ from agent.settle.rail import (
     InvoiceState,
     InvoiceStatus,
     Payment,
+    RailHealth,
 )
 
 Row = Mapping[str, Any]
@@ -145,4 +146,23 @@ def bolt12_invoice(row: Row) -> DecodedInvoice:
         expire_ns=(created + int(row.get("invoice_relative_expiry", 7200))) * SECOND_NS,
         description=described,
         description_sha256=hashlib.sha256(described.encode()).digest(),
+    )
+
+
+def node_health(info: Row, channels: Row, configs: Row) -> RailHealth:
+    """The answers of getinfo, listpeerchannels and listconfigs; empty ones where not allowed."""
+    warnings = []
+    ready = [row for row in channels.get("channels", ()) if text(row, "state") == "CHANNELD_NORMAL"]
+    if channels and not any(row.get("peer_connected") is True for row in ready):
+        warnings.append("no channel is connected: nothing can be paid or received")
+    slow = configs.get("configs", {}).get("xpay-slow-mode", {})
+    if configs and slow.get("value_bool") is not True:
+        warnings.append("xpay-slow-mode is not set: a failed payment may have parts under way")
+    node_id = info.get("id")
+    return RailHealth(
+        network=text(info, "network") if info else None,
+        node_id=bytes.fromhex(node_id) if isinstance(node_id, str) else None,
+        spendable_msat=sum(whole(row, "spendable_msat") for row in ready) if channels else None,
+        receivable_msat=sum(whole(row, "receivable_msat") for row in ready) if channels else None,
+        warnings=tuple(warnings),
     )
