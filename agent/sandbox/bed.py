@@ -68,6 +68,11 @@ class ExchangeProcess:
     def _log(self) -> Path:
         return self.directory.with_suffix(".log")
 
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 while it is down."""
+        return self._process.pid if self._process is not None else 0
+
     def start(self) -> None:
         """Start it and wait until it says where it listens.
 
