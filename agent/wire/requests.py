@@ -17,14 +17,33 @@ from agent.core.amount import Price, PriceUnit
 from agent.core.lease import Agreement, CloseReason, Release, ReserveRequest
 from agent.core.ledger import OfferTerms
 from agent.errors import MalformedMessage
+from agent.wire.money import MoneyRequest, decode_money
 from agent.wire.statements import SECOND_NS, terms_digest
 
-MOST_SECONDS = 253_402_300_799  # the last second of year 9999, as Timestamp allows
+# Until 2200: nanoseconds since 1970, and what is added to them, fit the 63 bits that SQLite has.
+MOST_SECONDS = 7_258_118_400
+MOST_NUMBER = (1 << 63) - 1
 MOST_CLASSES = 32
+MOST_STORED = (1 << 63) - 1  # what a column of the journal holds
+MOST_DISPUTES = 64
+MOST_TEXT = 200  # characters that are kept of what an exchange calls or tells something
+MOST_TEXT = 256  # of ids that are kept or sent back: a job's is in every receipt
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 RESOURCE_CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 
 M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The exchange contests part of one receipt's interval."""
+
+    dispute_id: str
+    sequence: int
+    reason: int  # hearth.v1.DisputeReason
+    contested_msat: int
+    detail: str
+    answer_by_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +54,7 @@ class Acknowledgement:
     through: int
     sha256: bytes  # of the receipt's payload at the watermark
     uncontested_msat: int
-    disputed: tuple[int, ...]  # sequences
+    disputes: tuple[Dispute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +66,7 @@ class Challenge:
     pcrs: tuple[int, ...]
 
 
-Request = ReserveRequest | Agreement | Release | Acknowledgement | Challenge
+Request = ReserveRequest | Agreement | Release | Acknowledgement | Challenge | MoneyRequest
 
 
 def decode(name: str, payload: bytes) -> Request | None:
@@ -67,7 +86,7 @@ def decode(name: str, payload: bytes) -> Request | None:
         case "Challenge":
             return _challenge(_parse(challenge_pb2.Challenge(), payload))
         case _:
-            return None
+            return decode_money(name, payload)
 
 
 def _parse(message: M, payload: bytes) -> M:
@@ -86,6 +105,18 @@ def nanoseconds(value: Timestamp | Duration, field: str) -> int:
     if not 0 <= value.seconds <= MOST_SECONDS or not 0 <= value.nanos < SECOND_NS:
         raise MalformedMessage(f"{field}: {value.seconds} s {value.nanos} ns is out of range")
     return value.seconds * SECOND_NS + value.nanos
+
+
+def _number(value: int, field: str) -> int:
+    if value > MOST_NUMBER:
+        raise MalformedMessage(f"{field}: {value} is out of range")
+    return value
+
+
+def _text(value: str, field: str) -> str:
+    if len(value) > MOST_TEXT:
+        raise MalformedMessage(f"{field}: longer than {MOST_TEXT} characters")
+    return value
 
 
 def _lease_id(lease_id: str) -> str:
@@ -117,7 +148,7 @@ def _reserve(message: lease_pb2.ReserveRequest) -> ReserveRequest:
     return ReserveRequest(
         lease_id=_lease_id(message.lease_id),
         offer_id=message.offer_id,
-        offer_sequence=message.offer_sequence,
+        offer_sequence=_number(message.offer_sequence, "offer_sequence"),
         units=units(message.units),
         hold_ns=nanoseconds(message.hold, "hold"),
     )
@@ -157,7 +188,7 @@ def _agreement(message: lease_pb2.LeaseAgreement) -> Agreement:
         start_ns=nanoseconds(message.start_time, "start_time"),
         end_ns=nanoseconds(message.end_time, "end_time"),
         fencing_token=message.fencing_token,
-        job_id=message.job_id,
+        job_id=_text(message.job_id, "job_id"),
         binds_workload=message.HasField("workload"),
     )
 
@@ -173,12 +204,28 @@ def _release(message: lease_pb2.LeaseRelease) -> Release:
 def _acknowledgement(message: lease_pb2.ReceiptAck) -> Acknowledgement:
     if len(message.accepted_sha256) != 32:
         raise MalformedMessage("accepted_sha256: not 32 bytes")
+    largest = max(message.accepted_through, message.uncontested_msat_total)
+    if largest > MOST_STORED or len(message.disputes) > MOST_DISPUTES:
+        raise MalformedMessage("ReceiptAck: a number is out of range")
     return Acknowledgement(
         _lease_id(message.lease_id),
         message.accepted_through,
         message.accepted_sha256,
         message.uncontested_msat_total,
-        tuple(dispute.sequence for dispute in message.disputes),
+        tuple(map(_dispute, message.disputes)),
+    )
+
+
+def _dispute(message: lease_pb2.Dispute) -> Dispute:
+    if max(message.sequence, message.contested_msat) > MOST_STORED:
+        raise MalformedMessage("Dispute: a number is out of range")
+    return Dispute(
+        message.dispute_id[:MOST_TEXT],
+        message.sequence,
+        message.reason,
+        message.contested_msat,
+        message.detail[:MOST_TEXT],
+        nanoseconds(message.answer_by_time, "answer_by_time"),
     )
 
 
@@ -190,7 +237,7 @@ def _challenge(message: challenge_pb2.Challenge) -> Challenge:
     pcrs = tuple(message.quote.pcr_indices)
     if any(index > 23 for index in pcrs) or list(pcrs) != sorted(set(pcrs)):
         raise MalformedMessage("quote.pcr_indices: not ascending below 24")
-    return Challenge(message.challenge_id, message.nonce, pcrs)
+    return Challenge(_text(message.challenge_id, "challenge_id"), message.nonce, pcrs)
 
 
 def offered(payload: bytes, log_index: int, *, newest: bool) -> OfferTerms:

@@ -10,7 +10,7 @@ from hearth.v1 import attestation_pb2, challenge_pb2, common_pb2, log_pb2, sessi
 
 from agent.core.session import PROTOCOL
 from agent.errors import MalformedMessage
-from agent.wire.requests import nanoseconds
+from agent.wire.requests import MOST_NUMBER, nanoseconds
 from agent.wire.statements import enum, timestamp
 from attest.envelope import Envelope
 from attest.errors import AttestError
@@ -258,6 +258,8 @@ def _body(message: session_pb2.SessionResponse) -> Body | None:
             return Heartbeat(nanoseconds(message.heartbeat.send_time, "heartbeat.send_time"))
         case "nack":
             refused = message.nack
+            if refused.minimum_epoch >= MOST_NUMBER:
+                raise MalformedMessage(f"nack.minimum_epoch: {refused.minimum_epoch}")
             return Nack(
                 refused.delivery_sequence,
                 refused.reason,
