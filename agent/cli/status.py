@@ -97,8 +97,12 @@ def summary(answer: admin_pb2.StatusResponse) -> dict[str, Any]:
             }
             for item in answer.sensors
         ],
-        "energy_millijoules": answer.energy_millijoules,
-        "heat_millijoules": answer.heat_millijoules,
+        "energy_millijoules": (
+            answer.energy_millijoules if answer.HasField("energy_millijoules") else None
+        ),
+        "heat_millijoules": (
+            answer.heat_millijoules if answer.HasField("heat_millijoules") else None
+        ),
         "resident_kibibytes_peak": answer.resident_kibibytes_peak,
         "cpu_milliseconds": answer.cpu_milliseconds,
         "next_steps": list(answer.next_steps),
@@ -182,10 +186,7 @@ def describe(answer: admin_pb2.StatusResponse) -> Iterator[str]:
     yield f"inventory  {digest}, generation {answer.inventory_generation}"
     yield f"free       {units or 'nothing to sell'}"
     yield f"log        {answer.log_size} leaves, {_checkpoint(answer)}"
-    yield (
-        f"energy     {joules(answer.energy_millijoules)} used,"
-        f" {joules(answer.heat_millijoules)} of heat reused since the start"
-    )
+    yield f"energy     {_energy(answer)}"
     yield (
         f"process    {answer.resident_kibibytes_peak / 1024:.1f} MiB at most,"
         f" {answer.cpu_milliseconds / 1000:.1f} s of CPU"
@@ -234,6 +235,15 @@ def _describe_sensors(sensors: Sequence[admin_pb2.SensorStatus]) -> Iterator[str
             yield f"no reading of {item.sensor}: {item.fault}"
     if absent:
         yield f"not on this host: {', '.join(absent)}"
+
+
+def _energy(answer: admin_pb2.StatusResponse) -> str:
+    if not answer.HasField("energy_millijoules"):
+        return "not measured yet"
+    used = f"{joules(answer.energy_millijoules)} used since the start"
+    if not answer.HasField("heat_millijoules"):
+        return used
+    return f"{used}, {joules(answer.heat_millijoules)} of heat reused"
 
 
 def _checkpoint(answer: admin_pb2.StatusResponse) -> str:
