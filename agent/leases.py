@@ -28,6 +28,11 @@ PERIOD_US = 100_000  # cgroup-v2.rst: cpu.max
 CONTROLLERS = ("cpu", "memory", "io", "pids")
 PARENT = "hearth.slice"
 LEASE_SLICE = Path("/usr/lib/hearth-agent/lease-slice")  # what hearth-lease@.service runs
+METERED_FILES = (
+    "memory.current",
+    "cpu.pressure",
+    "cgroup.events",
+)  # beside cpu.stat; see LeaseSample
 KILL_DEADLINE_S = 2.0
 SYSTEMCTL_DEADLINE_S = 40.0  # hearth-lease@.service has its own of 30 s
 
@@ -291,7 +296,7 @@ class LeaseCgroup:
         """Read once; None when the cgroup is gone or does not read as it should."""
         try:
             if self._reader is None:
-                self._reader = CgroupReader(self._host, self.directory)
+                self._reader = CgroupReader(self._host, self.directory, METERED_FILES)
             sample = self._reader.read()
         except Absent:
             self.close()

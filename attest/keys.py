@@ -51,13 +51,14 @@ class Signer(Protocol):
 class SoftwareKey:
     """A P-256 key in memory: one boot's envelope key, or the node key of a host without a TPM."""
 
-    __slots__ = ("_key", "_spki")
+    __slots__ = ("_key", "_key_id", "_spki")
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         if not isinstance(key.curve, ec.SECP256R1):
             raise Malformed(f"a software key is P-256, not {key.curve.name}")
         self._key = key
         self._spki = spki_of(key.public_key())
+        self._key_id = key_id(self._spki)
 
     @classmethod
     def generate(cls) -> SoftwareKey:
@@ -94,7 +95,7 @@ class SoftwareKey:
     @property
     def key_id(self) -> bytes:
         """SHA-256 of `spki`."""
-        return key_id(self._spki)
+        return self._key_id
 
     @property
     def algorithm(self) -> Algorithm:

@@ -7,6 +7,7 @@ each file is one `pread` and a few `bytes.find`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,10 +87,11 @@ class CgroupReader:
         "path",
     )
 
-    def __init__(self, host: Host, directory: Path) -> None:
+    def __init__(self, host: Host, directory: Path, files: Collection[str] = OPTIONAL) -> None:
         """Open what there is.
 
         :param directory: the cgroup's directory, a path of the machine.
+        :param files: which of `OPTIONAL` are of interest: each costs a system call at every read.
         :raises Absent, Denied: when there is no such cgroup, or `cpu.stat` may not be read.
         """
         self.path = directory
@@ -97,14 +99,16 @@ class CgroupReader:
         self.inode: int = itself.inode
         itself.close()
         self._cpu: OpenFile = host.open(directory / "cpu.stat")
-        found = {name: _open(host, directory / name) for name in OPTIONAL}
+        found = {
+            name: _open(host, directory / name) if name in files else None for name in OPTIONAL
+        }
         self._memory = found["memory.current"]
         self._io = found["io.stat"]
         self._cpu_pressure = found["cpu.pressure"]
         self._memory_pressure = found["memory.pressure"]
         self._events = found["cgroup.events"]
         # Files that this kernel, hierarchy or set of controllers does not offer here.
-        self.missing: tuple[str, ...] = tuple(name for name in OPTIONAL if found[name] is None)
+        self.missing: tuple[str, ...] = tuple(name for name in files if found[name] is None)
         again = host.open(directory)
         again.close()
         if again.inode != self.inode:

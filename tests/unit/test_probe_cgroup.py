@@ -64,6 +64,17 @@ def test_all_files(tmp_path: Path) -> None:
     assert sample.frozen is True
 
 
+def test_only_the_files_of_interest_are_opened(tmp_path: Path) -> None:
+    directory = lease(tmp_path, FULL)
+    for unwanted in ("io.stat", "cpu.pressure", "memory.pressure", "cgroup.events"):
+        (tmp_path / "sys/fs/cgroup/lease" / unwanted).unlink()
+    reader = CgroupReader(Host(tmp_path), directory, ("memory.current",))
+    assert reader.missing == ()
+    sample = reader.read()
+    assert sample.memory_bytes == 104857600
+    assert (sample.io_read_bytes, sample.stalled_usec, sample.frozen) == (None, None, None)
+
+
 def test_hybrid_host_gives_none_and_never_zero(tmp_path: Path) -> None:
     files = {"cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnice_usec 0\n"}
     reader = CgroupReader(Host(tmp_path), lease(tmp_path, files))
