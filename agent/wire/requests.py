@@ -24,9 +24,7 @@ from agent.wire.statements import SECOND_NS, terms_digest
 MOST_SECONDS = 7_258_118_400
 MOST_NUMBER = (1 << 63) - 1
 MOST_CLASSES = 32
-MOST_STORED = (1 << 63) - 1  # what a column of the journal holds
 MOST_DISPUTES = 64
-MOST_TEXT = 200  # characters that are kept of what an exchange calls or tells something
 MOST_TEXT = 256  # of ids that are kept or sent back: a job's is in every receipt
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 RESOURCE_CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
@@ -204,26 +202,23 @@ def _release(message: lease_pb2.LeaseRelease) -> Release:
 def _acknowledgement(message: lease_pb2.ReceiptAck) -> Acknowledgement:
     if len(message.accepted_sha256) != 32:
         raise MalformedMessage("accepted_sha256: not 32 bytes")
-    largest = max(message.accepted_through, message.uncontested_msat_total)
-    if largest > MOST_STORED or len(message.disputes) > MOST_DISPUTES:
-        raise MalformedMessage("ReceiptAck: a number is out of range")
+    if len(message.disputes) > MOST_DISPUTES:
+        raise MalformedMessage(f"disputes: more than {MOST_DISPUTES}")
     return Acknowledgement(
         _lease_id(message.lease_id),
-        message.accepted_through,
+        _number(message.accepted_through, "accepted_through"),
         message.accepted_sha256,
-        message.uncontested_msat_total,
+        _number(message.uncontested_msat_total, "uncontested_msat_total"),
         tuple(map(_dispute, message.disputes)),
     )
 
 
 def _dispute(message: lease_pb2.Dispute) -> Dispute:
-    if max(message.sequence, message.contested_msat) > MOST_STORED:
-        raise MalformedMessage("Dispute: a number is out of range")
     return Dispute(
-        message.dispute_id[:MOST_TEXT],
-        message.sequence,
+        _text(message.dispute_id, "dispute_id"),
+        _number(message.sequence, "disputes.sequence"),
         message.reason,
-        message.contested_msat,
+        _number(message.contested_msat, "contested_msat"),
         message.detail[:MOST_TEXT],
         nanoseconds(message.answer_by_time, "answer_by_time"),
     )
