@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import structlog
 
+from agent.interpreter import python
 from agent.settle.access import Access
 from agent.settle.inspection import known_node, warnings
 from agent.settle.invoice_text import decode_bolt11
@@ -52,7 +53,6 @@ _T = TypeVar("_T")
 class Deadlines:
     """How long a call may take, in seconds."""
 
-    start_s: float = 20.0  # loading the driver, on a slow board
     command_s: float = 30.0
     margin_s: float = 15.0  # beyond what the node itself was asked to wait
 
@@ -64,8 +64,11 @@ class _Process:
     child: asyncio.subprocess.Process
     waiting: dict[int, asyncio.Future[object]] = field(default_factory=dict)
     reader: asyncio.Task[None] | None = None
+    over: bool = False  # it answers no more, also while the system still has it
 
     def fail_all(self, text: str) -> None:
+        """Tell everybody that no answer will come."""
+        self.over = True
         waiting, self.waiting = self.waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -74,12 +77,22 @@ class _Process:
 
 
 class RemoteRail:
-    """Implements `Rail` over a worker process."""
+    """Implements `Rail` over a worker process.
 
-    def __init__(self, name: str, access: Access, deadlines: Deadlines | None = None) -> None:
+    :param command: what starts the worker, without its arguments.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        access: Access,
+        deadlines: Deadlines | None = None,
+        command: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self._access = access
         self._deadlines = deadlines or Deadlines()
+        self._argv = (*(command or python()), "-m", "agent.settle.worker")
         self._lanes = {COMMAND: asyncio.Lock(), WAIT: asyncio.Lock()}
         self._starting = asyncio.Lock()
         self._process: _Process | None = None
@@ -218,7 +231,7 @@ class RemoteRail:
             if self._closed:
                 raise RailDown("the rail is closed")
             process = self._process
-            if process is not None and process.child.returncode is None:
+            if process is not None and not process.over:
                 return process
             self._process = await self._start()
             return self._process
@@ -226,9 +239,7 @@ class RemoteRail:
     async def _start(self) -> _Process:
         try:
             child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "agent.settle.worker",
+                *self._argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_MOST_LINE,

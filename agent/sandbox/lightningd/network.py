@@ -90,6 +90,7 @@ class Network:
         self.issued: dict[str, Bolt11] = {}  # read without recovering the payee's key
         # What payers have learnt: the most that a payee can receive, and until when they think so.
         self.believed_msat: dict[str, tuple[int, float]] = {}
+        self.saved: Callable[[], None] = lambda: None  # before anybody hears of a change
         self.changed: Callable[[], None] = lambda: None
         self._advancing = False
 
@@ -127,6 +128,7 @@ class Network:
                 pass
         finally:
             self._advancing = False
+        self.saved()
         self.changed()
 
     def wake_at(self) -> float | None:
