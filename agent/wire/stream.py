@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from google.protobuf.message import DecodeError
 from hearth.v1 import attestation_pb2, challenge_pb2, common_pb2, log_pb2, session_pb2
 
 from agent.core.session import PROTOCOL
@@ -160,13 +161,21 @@ def evidence(content: bytes) -> session_pb2.SessionRequest:
 
 
 def batch(waiting: Sequence[Waiting], applied_through: int) -> session_pb2.SessionRequest:
-    """Envelopes with consecutive sequences, as they stand in the journal."""
+    """Envelopes with consecutive sequences, as they stand in the journal.
+
+    :raises MalformedMessage: when one is damaged there.
+    """
     request = session_pb2.SessionRequest(
         delivery_sequence=waiting[0].sequence, delivered_through=applied_through
     )
     for item in waiting:
         added = request.envelopes.items.add(log_index=item.log_index)
-        added.envelope.MergeFromString(item.envelope)
+        try:
+            added.envelope.MergeFromString(item.envelope)
+        except DecodeError as error:
+            raise MalformedMessage(
+                f"delivery {item.sequence} is damaged; run a journal check: {error}"
+            ) from None
     return request
 
 
