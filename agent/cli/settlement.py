@@ -59,11 +59,12 @@ def setup(
         _make_key(new_key)
         return
     from agent.config import load
+    from agent.settle.access import read_secret
     from agent.settle.inspection import Limits, runes_of
 
     settings = load(config).settlement
     if rune is not None:
-        given = {purpose: rune.read_text("ascii").strip()}
+        given = {purpose: read_secret(rune)}
     elif settings.rail == "none":
         given = {}
     else:
@@ -83,9 +84,13 @@ def setup(
 
 def _make_key(path: Path) -> None:
     from agent.core.secp256k1 import N, compressed, times_generator
+    from agent.errors import ConfigError
 
     number = secrets.randbelow(N - 1) + 1
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name a file that is not there yet") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"{number:064x}\n")
     typer.echo(f"{path}: made; its id is {compressed(times_generator(number)).hex()}")
@@ -93,11 +98,11 @@ def _make_key(path: Path) -> None:
 
 def _key_id(key_file: str) -> str:
     from agent.core.secp256k1 import compressed, times_generator
+    from agent.settle.access import read_key
 
     if not key_file:
         return ""
-    number = int(Path(key_file).read_text("ascii").strip(), 16)
-    return compressed(times_generator(number)).hex()
+    return compressed(times_generator(int(read_key(key_file), 16))).hex()
 
 
 def _say_access(rail: str, socket: str, node: str) -> None:

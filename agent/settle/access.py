@@ -56,21 +56,27 @@ def read_access(settings: Settlement) -> Access:
         invoice_rune=_rune("invoice_rune_file", settings.invoice_rune_file, needed=True),
         pay_rune=_rune("pay_rune_file", settings.pay_rune_file),
         payments_rune=_rune("payments_rune_file", settings.payments_rune_file),
-        key=_key(settings.key_file),
+        key=read_key(settings.key_file),
     )
 
 
-def _secret(key: str, path: str) -> str:
+def read_secret(path: Path) -> str:
+    """Read a file with one rune or key in it.
+
+    :raises ConfigError: when it cannot be read.
+    """
     try:
-        return Path(path).read_text("ascii").strip()
+        return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"settlement.{key}: {path}: {error}") from None
+        raise ConfigError(f"{path}: {error}; make it readable for this user") from None
 
 
 def _rune(key: str, path: str, *, needed: bool = False) -> str:
     if not path and not needed:
         return ""
-    text = _secret(key, path)
+    if not path:
+        raise ConfigError(f"settlement.{key}: a file with a rune is needed")
+    text = read_secret(Path(path))
     try:
         parse(text)
     except NotARune as error:
@@ -78,10 +84,14 @@ def _rune(key: str, path: str, *, needed: bool = False) -> str:
     return text
 
 
-def _key(path: str) -> str:
+def read_key(path: str) -> str:
+    """Read the key that runes are bound to; none when no file is named.
+
+    :raises ConfigError: when there is no key in it.
+    """
     if not path:
         return ""
-    text = _secret("key_file", path)
+    text = read_secret(Path(path))
     if not _HEX_KEY.fullmatch(text):
         raise ConfigError(f"settlement.key_file: {path}: 64 hex digits are needed")
     return text
