@@ -35,6 +35,8 @@ from agent.market import LIMITS_NOT_ENFORCED, Market
 from agent.node import Node
 from agent.sampler import Batch, Latest, watch
 from agent.sensors import configured
+from agent.settle.engine import Settlement
+from agent.settle.registry import open_rail
 from agent.supervise import Backoff, every, forever, retrying
 from attest.errors import AttestError, TpmError
 from attest.keys import SoftwareKey
@@ -56,6 +58,7 @@ class Daemon:
     market: Market
     delivery: Delivery
     latest: Latest
+    settlement: Settlement
     links: list[Link] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # the journal has news
     cut_now: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,6 +67,7 @@ class Daemon:
     def wake(self) -> None:
         """Let everybody look at the journal again."""
         self.changed.set()
+        self.settlement.bell.set()
         for link in self.links:
             link.bell.set()
 
@@ -226,11 +230,13 @@ async def build(config: Config, host: Host) -> Daemon:
         market = Market(node, (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ())
         delivery = Delivery(node, market, where, cut_now.set)
         market.environment = delivery.environment
+        settlement = Settlement(node, open_rail(config.settlement), market.now_at)
+        market.desk = settlement.desk
         await delivery.restore()
     except BaseException:
         node.close()
         raise
-    return Daemon(node, market, delivery, Latest(), cut_now=cut_now)
+    return Daemon(node, market, delivery, Latest(), settlement, cut_now=cut_now)
 
 
 async def run(config: Config, host: Host | None = None) -> None:
@@ -260,6 +266,7 @@ async def run(config: Config, host: Host | None = None) -> None:
                 "checkpoint": daemon.checkpoint(),
                 "hardware": daemon.follow_hardware(host),
                 "watchdog": watchdog(daemon),
+                **daemon.settlement.tasks(),
                 **{
                     f"probe-{place}-{probe.name}": watch(
                         probe, host, node.clock, daemon.latest, take
@@ -283,6 +290,7 @@ async def run(config: Config, host: Host | None = None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_DEADLINE_S):
                 await daemon.cut()
+        await daemon.settlement.close()
         await server.stop(grace=0.5)
         node.close()
         logger.info("stopped")

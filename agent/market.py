@@ -14,22 +14,26 @@ from agent.clock import SECOND
 from agent.config import Config
 from agent.core import amount
 from agent.core import offer as offers
+from agent.core.bill import Mode, Terms
 from agent.core.lease import (
     Agreement,
     CloseReason,
     LeaseKey,
-    LeaseState,
     Outcome,
     Release,
     ReserveRequest,
     Units,
 )
 from agent.core.ledger import decide_release
+from agent.core.rebate import Level, Tier
 from agent.errors import MalformedMessage
 from agent.exchange.stream import Link
 from agent.journal import ledger
+from agent.journal.settlement import Desk
 from agent.journal.store import Transaction, View
 from agent.node import Node
+from agent.settle import till
+from agent.wire.money import DisputeEnd, Notice, PayoutInvoice, StatedRebate
 from agent.wire.requests import Acknowledgement, decode
 from agent.wire.statements import encode_offer
 from attest.envelope import Envelope
@@ -42,7 +46,6 @@ PRICE_UNITS = {
     "delivered-lease-second": amount.PriceUnit.DELIVERED_LEASE_SECOND,
     "delivered-unit-second": amount.PriceUnit.DELIVERED_UNIT_SECOND,
     "joule": amount.PriceUnit.JOULE,
-    "egress-byte": amount.PriceUnit.EGRESS_BYTE,
 }
 LIMITS_NOT_ENFORCED = "CUSTOM_HEARTH_LIMITS_NOT_ENFORCED"
 
@@ -55,9 +58,18 @@ def terms_of(config: Config) -> offers.Terms:
             for item in config.offer.prices
         ),
         availability_ppm=config.offer.availability_ppm,
-        window_ns=config.offer.window_days * DAY_NS,
+        level=Level(
+            config.offer.window_seconds * SECOND or config.offer.window_days * DAY_NS,
+            tuple(Tier(tier.below_ppm, tier.permille) for tier in config.offer.rebates),
+        ),
         receipt_interval_ns=config.offer.receipt_seconds * SECOND,
-        credit_limit_msat=config.offer.credit_limit_msat,
+        money=Terms(
+            mode=Mode.PREPAID if config.offer.mode == "prepaid" else Mode.POSTPAID,
+            credit_limit_msat=config.offer.credit_limit_msat,
+            least_msat=config.offer.least_invoice_msat,
+            payment_timeout_ns=config.offer.payment_seconds * SECOND,
+            advance_msat=config.offer.advance_msat if config.offer.mode == "prepaid" else 0,
+        ),
     )
 
 
@@ -90,6 +102,7 @@ class Market:
     own_traits: tuple[str, ...]  # what this host adds to its inventory's
     environment: Callable[[], offers.Environment] = lambda: offers.Environment(window_ns=1)
     draining: bool = False
+    desk: Desk | None = None  # where statements about money are taken
     # Written by the loop alone. Requests are answered by the journal's thread, which reads them.
     _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
     _cut_times: dict[int, int] = field(default_factory=dict)  # exchange row -> CLOCK_BOOTTIME
@@ -151,6 +164,7 @@ class Market:
                     now,
                     self.now_at(exchange_id),
                     draining=self.draining,
+                    trusted=till.renews(change, exchange),
                 )
                 self._note("reserve", key, decision.outcome, decision.detail)
             case Agreement():
@@ -184,6 +198,9 @@ class Market:
                     raise MalformedMessage(
                         f"ReceiptAck of {request.lease_id}: receipt {request.through} is not ours"
                     )
+                till.contested(change, self.node.scribe, exchange, request)
+            case Notice() | PayoutInvoice() | StatedRebate() | DisputeEnd() if self.desk:
+                till.accept(change, self.desk, exchange, request)
             case _:
                 raise MalformedMessage(f"{name}: not known to this agent")
 
@@ -337,8 +354,4 @@ def end(
     exchange_ns: int,
 ) -> None:
     """Begin the end of a lease: a hold is given back at once, what runs gets its final receipt."""
-    state = stored.lease.state
-    if state is LeaseState.RESERVED or state is LeaseState.COMMITTED:
-        ledger.move(change, node.scribe, stored, LeaseState.EXPIRED, reason, exchange_ns)
-    elif state in (LeaseState.ACTIVE, LeaseState.SUSPENDED, LeaseState.RECLAIMING):
-        ledger.move(change, node.scribe, stored, LeaseState.CLOSING, reason, exchange_ns)
+    ledger.end(change, node.scribe, stored, reason, exchange_ns)

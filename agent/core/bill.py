@@ -45,19 +45,41 @@ class BillState(IntEnum):
 UNSURE = (BillState.DUE, BillState.INVOICED, BillState.LOST)  # may be paid at any time
 
 
+class Sum(msgspec.Struct, frozen=True):
+    """Of what an invoice's amount is made up, as the books stood then; hearth.v1.Invoice."""
+
+    uncontested: int
+    adjusted: int
+    netted: int
+    settled: int
+    pending: int
+    ahead: int
+
+    @property
+    def msat(self) -> int:
+        """The amount."""
+        used = self.uncontested + self.adjusted - self.netted
+        return used - self.settled - self.pending + self.ahead
+
+
 class Bill(msgspec.Struct, frozen=True):
     """One invoice. Label and amount never change."""
 
     label: str
     through: int
     receipt_sha256: bytes
-    msat: int
+    sum: Sum
     state: BillState
     since_ns: int
     bolt11: str = ""
     payment_hash: bytes = b""
     expire_ns: int = 0  # Unix time
     preimage: bytes = b""  # shown by the exchange: it has paid, whatever the node says later
+
+    @property
+    def msat(self) -> int:
+        """Its amount."""
+        return self.sum.msat
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -107,10 +107,16 @@ def decide_reserve(
     exchange_ns: int,
     *,
     draining: bool,
+    trusted: bool = True,
 ) -> Decision:
-    """Judge a reserve against the offer it names and what is free; `exchange_ns`: its time now."""
+    """Judge a reserve against the offer it names and what is free; `exchange_ns`: its time now.
+
+    `trusted`: none of the exchange's leases is past its credit.
+    """
     if draining:
         return Decision(Outcome.DRAINING, "the host takes no new leases")
+    if not trusted:
+        return Decision(Outcome.CREDIT, "pay what other leases owe first; see CreditNotice")
     if offer is None:
         return Decision(Outcome.INVALID, "no such offer was made to this exchange")
     if not offer.newest or exchange_ns >= offer.expire_ns:

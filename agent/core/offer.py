@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.core.amount import Price
+from agent.core.bill import Terms as Money
 from agent.core.lease import Units
+from agent.core.rebate import Level
 from probes.reading import SourceClass
 
 SECOND_NS = 1_000_000_000
@@ -58,9 +60,9 @@ class Terms:
 
     prices: tuple[Price, ...]
     availability_ppm: int
-    window_ns: int
+    level: Level
     receipt_interval_ns: int
-    credit_limit_msat: int
+    money: Money
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def state(
     """Compute the rebate of window `index` of a lease.
 
     :param lease: from its agreed start to its end: of the final receipt where tenant or exchange
-        ended it early, else as agreed.
+        ended it, else as agreed.
     :param standings: all its receipts, in order.
     :param outages: clock events of kind OUTAGE and SUSPEND in them.
     :param excluded: time that both sides know to be of such a kind; counted only where the service

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from agent.core import payout as payouts
-from agent.core.bill import UNSURE, Account, Bill, BillState, Mode, Policy, Terms
+from agent.core.bill import UNSURE, Account, Bill, BillState, Mode, Policy, Sum, Terms
 from agent.core.credit import CreditLevel, escalate
 from agent.core.invoice import Label
 from agent.core.lease import LeaseKey
@@ -285,10 +285,16 @@ def _follow(account: Account, policy: Policy, now_ns: int) -> Step:
     return account, tuple(effects)
 
 
-def _due(account: Account) -> int:
+def _sum(account: Account) -> Sum:
     """What the next invoice would be for."""
-    ahead = account.terms.advance_msat if _prepays(account) else 0
-    return account.owed + ahead - account.pending
+    return Sum(
+        uncontested=account.uncontested,
+        adjusted=account.adjusted,
+        netted=account.netted,
+        settled=account.received - account.returned,
+        pending=account.pending,
+        ahead=account.terms.advance_msat if _prepays(account) else 0,
+    )
 
 
 def _prepays(account: Account) -> bool:
@@ -296,7 +302,7 @@ def _prepays(account: Account) -> bool:
 
 
 def _bill(account: Account, policy: Policy, now_ns: int) -> Step:
-    due = _due(account)
+    due = _sum(account).msat
     if account.open_bill is not None or due <= 0 or not policy.collects:
         return (replace(account, waiting_since_ns=0) if account.waiting_since_ns else account), ()
     if account.waiting_since_ns == 0:
@@ -312,7 +318,7 @@ def _bill(account: Account, policy: Policy, now_ns: int) -> Step:
         account.last_round + 1 if again else 1,
     )
     bill = Bill(
-        str(label), account.through, account.receipt_sha256, _due(account), BillState.DUE, now_ns
+        str(label), account.through, account.receipt_sha256, _sum(account), BillState.DUE, now_ns
     )
     account = replace(
         _with_bill(account, bill),

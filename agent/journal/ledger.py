@@ -85,6 +85,12 @@ def find(view: View, exchange: int, lease_id: str) -> Stored | None:
     return None if row is None else _stored(row)
 
 
+def by_row(view: View, row: int) -> Stored | None:
+    """One lease by its row."""
+    found = view.one(f"SELECT {_COLUMNS} FROM leases WHERE id = ?", row)  # noqa: S608 - constant
+    return None if found is None else _stored(found)
+
+
 def leases(view: View, states: Iterable[LeaseState] | None = None) -> list[Stored]:
     """All leases in these states, oldest first; None: in any."""
     if states is None:
@@ -200,11 +206,17 @@ def reserve(
     exchange_ns: int,
     *,
     draining: bool,
+    trusted: bool = True,
 ) -> Decision:
     """Grant or refuse a hold, and answer; the grant is a leaf of the log."""
     offer = offer_terms(change, exchange, request.offer_id, request.offer_sequence)
     decision = rules.decide_reserve(
-        request, offer, free(change, total, now), exchange_ns, draining=draining
+        request,
+        offer,
+        free(change, total, now),
+        exchange_ns,
+        draining=draining,
+        trusted=trusted,
     )
     if find(change, exchange, key.lease_id) is not None:
         decision = Decision(Outcome.INVALID, "this lease id was used before; choose a new one")
@@ -293,6 +305,17 @@ def move(
     return moved
 
 
+def end(
+    change: Transaction, scribe: Scribe, stored: Stored, reason: CloseReason, exchange_ns: int
+) -> None:
+    """Begin the end of a lease: a hold is given back at once, what runs gets its final receipt."""
+    state = stored.lease.state
+    if state is LeaseState.RESERVED or state is LeaseState.COMMITTED:
+        move(change, scribe, stored, LeaseState.EXPIRED, reason, exchange_ns)
+    elif state in (LeaseState.ACTIVE, LeaseState.SUSPENDED, LeaseState.RECLAIMING):
+        move(change, scribe, stored, LeaseState.CLOSING, reason, exchange_ns)
+
+
 def record_receipt(
     change: Transaction, scribe: Scribe, stored: Stored, receipt: Receipt, reserved_ns: int
 ) -> Lease:
@@ -328,7 +351,7 @@ def acknowledge(
     issued = decode_envelope(change.envelope(int(row[0]))).payload
     if hashlib.sha256(issued).digest() != sha256:
         return False
-    if through > stored.acked_through:
+    if through >= stored.acked_through:  # the same again: a dispute began or ended since
         change.execute(
             "UPDATE leases SET acked_through = ?, acked_msat = ? WHERE id = ?",
             through,

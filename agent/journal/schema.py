@@ -75,4 +75,58 @@ CREATE TABLE nacks (
 
 -- The meter's state, written in the transaction of whatever was billed from it.
 CREATE TABLE meter (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL);
+
+-- Settlement. `body` is the books of a lease; `open`: something may still come of them; the last
+-- four are what the ledger had when the books were last brought up to it.
+CREATE TABLE accounts (
+  lease INTEGER PRIMARY KEY REFERENCES leases, open INTEGER NOT NULL, body BLOB NOT NULL,
+  state INTEGER NOT NULL DEFAULT 0, receipts INTEGER NOT NULL DEFAULT 0,
+  acked_through INTEGER NOT NULL DEFAULT 0, acked_msat INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX accounts_open ON accounts (open);
+-- Every invoice there ever was; idx of its Invoice once the exchange is told. Times are Unix.
+CREATE TABLE invoices (
+  label TEXT PRIMARY KEY, lease INTEGER NOT NULL REFERENCES leases,
+  through_sequence INTEGER NOT NULL, msat INTEGER NOT NULL, state INTEGER NOT NULL,
+  payment_hash BLOB NOT NULL, idx INTEGER, change_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+-- Rebates and refunds; idx of their statement. `most_msat` counts against the caps from `begin_ns`.
+CREATE TABLE payouts (
+  lease INTEGER NOT NULL REFERENCES leases, key TEXT NOT NULL, msat INTEGER NOT NULL,
+  state INTEGER NOT NULL, idx INTEGER NOT NULL, most_msat INTEGER NOT NULL DEFAULT 0,
+  begin_ns INTEGER NOT NULL DEFAULT 0, change_ns INTEGER NOT NULL, PRIMARY KEY (lease, key)
+) WITHOUT ROWID;
+CREATE INDEX payouts_by_time ON payouts (begin_ns);
+-- Money that moved, numbered for each exchange without a gap; idx of its PaymentNotice. `msat` is
+-- what came in, or less than zero what went out, without `fee_msat`.
+CREATE TABLE payments (
+  exchange INTEGER NOT NULL REFERENCES exchanges, number INTEGER NOT NULL,
+  lease INTEGER NOT NULL REFERENCES leases, reference TEXT NOT NULL, -- label, or key of the payout
+  msat INTEGER NOT NULL, fee_msat INTEGER NOT NULL, payment_hash BLOB NOT NULL,
+  preimage BLOB NOT NULL, paid_ns INTEGER NOT NULL, idx INTEGER NOT NULL,
+  currency TEXT NOT NULL, minor_per_bitcoin INTEGER NOT NULL, rate_source TEXT NOT NULL,
+  PRIMARY KEY (exchange, number), UNIQUE (lease, reference)
+) WITHOUT ROWID;
+-- Steps of credit and signed corrections, each a leaf.
+CREATE TABLE credit_steps (
+  idx INTEGER PRIMARY KEY, lease INTEGER NOT NULL REFERENCES leases, level INTEGER NOT NULL,
+  exposure_msat INTEGER NOT NULL, change_ns INTEGER NOT NULL
+);
+CREATE TABLE adjustments (
+  idx INTEGER PRIMARY KEY, lease INTEGER NOT NULL REFERENCES leases, msat INTEGER NOT NULL,
+  reason TEXT NOT NULL, change_ns INTEGER NOT NULL
+);
+CREATE TABLE disputes (
+  exchange INTEGER NOT NULL REFERENCES exchanges, dispute_id TEXT NOT NULL,
+  lease INTEGER NOT NULL REFERENCES leases, sequence INTEGER NOT NULL, reason INTEGER NOT NULL,
+  contested_msat INTEGER NOT NULL, detail TEXT NOT NULL, answer_by_ns INTEGER NOT NULL,
+  ended TEXT NOT NULL DEFAULT '', PRIMARY KEY (exchange, dispute_id)
+) WITHOUT ROWID;
+-- How far payments to the node were entered, and since when it does not answer (0: it does).
+CREATE TABLE rail (
+  id INTEGER PRIMARY KEY CHECK (id = 1), pay_index INTEGER NOT NULL DEFAULT 0,
+  down_since_ns INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
+  warnings TEXT NOT NULL DEFAULT ''
+);
+INSERT INTO rail (id) VALUES (1);
 """

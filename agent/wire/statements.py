@@ -57,17 +57,28 @@ def price_message(price: Price) -> offer_pb2.Price:
 
 def service_level(terms: Terms) -> offer_pb2.ServiceLevel:
     """What is promised."""
+    level = terms.level
     return offer_pb2.ServiceLevel(
-        availability_ppm=terms.availability_ppm, window=duration(terms.window_ns)
+        availability_ppm=terms.availability_ppm,
+        window=duration(level.window_ns),
+        rebate_tiers=[
+            offer_pb2.RebateTier(below_ppm=tier.below_ppm, rebate_permille=tier.rebate_permille)
+            for tier in level.tiers
+        ],
+        exclusions=[enum(offer_pb2.Exclusion, kind) for kind in sorted(level.exclusions)],
     )
 
 
 def settlement_terms(terms: Terms) -> offer_pb2.SettlementTerms:
     """How receipts turn into payment."""
+    money = terms.money
     return offer_pb2.SettlementTerms(
         receipt_interval=duration(terms.receipt_interval_ns),
-        credit_limit_msat=terms.credit_limit_msat,
-        mode=offer_pb2.SETTLEMENT_MODE_POSTPAID,
+        payment_timeout=duration(money.payment_timeout_ns),
+        min_settlement_msat=money.least_msat,
+        credit_limit_msat=money.credit_limit_msat,
+        mode=enum(offer_pb2.SettlementMode, money.mode),
+        advance_msat=money.advance_msat,
     )
 
 

@@ -18,6 +18,7 @@ from hearth.v1 import (
 
 from agent.core import offer as offers
 from agent.core.amount import Price, PriceUnit
+from agent.core.bill import Terms
 from agent.core.lease import (
     CloseReason,
     Decision,
@@ -27,6 +28,7 @@ from agent.core.lease import (
     Outcome,
 )
 from agent.core.meter import ClockEvent, EventKind, LeaseMeter, Quality
+from agent.core.rebate import Level, Tier
 from agent.core.receipt import Receipt, Sources, close
 from agent.errors import MalformedMessage
 from agent.wire import requests, signed, statements, stream
@@ -194,9 +196,13 @@ def offer() -> offers.Offer:
         terms=offers.Terms(
             prices=(Price(15, 1, PriceUnit.DELIVERED_UNIT_SECOND, "VCPU"),),
             availability_ppm=990_000,
-            window_ns=30 * 86_400 * SECOND,
+            level=Level(30 * 86_400 * SECOND, (Tier(990_000, 100),)),
             receipt_interval_ns=900 * SECOND,
-            credit_limit_msat=10_000_000,
+            money=Terms(
+                credit_limit_msat=10_000_000,
+                least_msat=1_000_000,
+                payment_timeout_ns=7200 * SECOND,
+            ),
         ),
         assurance=1,
         log_breaks=0,
