@@ -238,9 +238,24 @@ def _decode(raw: dict[str, Any], origin: Path) -> Config:
     try:
         config = msgspec.convert(raw, Config, strict=True)
     except msgspec.ValidationError as error:
+        from agent.accepted import accepted  # noqa: PLC0415 - when something is wrong only
+
         what, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$.") or "top level"
-        raise ConfigError(f"{origin}: {key}: {what}") from None
+        path = where.strip("`").removeprefix("$").removeprefix(".")
+        what = what.replace("Object contains", "has the").replace("Object missing", "lacks the")
+        remedy = accepted(Config, path)
+        raise ConfigError(
+            f"{origin}: {path or 'top level'}: {what.replace('field', 'key')}"
+            + (f"; accepted: {remedy}" if remedy else "")
+        ) from None
+    for place, price in enumerate(config.offer.prices):
+        by_class = price.unit == "delivered-unit-second"
+        if by_class != bool(price.resource_class):
+            needs = "a class such as VCPU" if by_class else f"none with the unit {price.unit!r}"
+            raise ConfigError(
+                f"{origin}: offer.prices[{place}].resource_class: {price.resource_class!r};"
+                f" accepted: {needs}"
+            )
     names = [meter.name for meter in config.sensors.modbus]
     names += [meter.name for meter in config.sensors.mbus]
     for name in names:
@@ -255,13 +270,13 @@ def load(path: Path) -> Config:
     :raises ConfigError: naming the file, the key and what would be accepted.
     """
     raw: dict[str, Any] = {}
-    if not path.exists() and path != DEFAULT_PATH:
-        raise ConfigError(f"{path}: no such file; give --config FILE or create it")
-    parts = [path] if path.exists() else []
-    parts += sorted((path.parent / "conf.d").glob("*.toml"))
-    for part in parts:
+    for part in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
         try:
             own = tomllib.loads(part.read_text("utf-8"))
+        except FileNotFoundError:
+            if part == DEFAULT_PATH:
+                continue  # every key has a default
+            raise ConfigError(f"{part}: no such file; give --config FILE or create it") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{part}: not TOML: {error}") from None
         except OSError as error:

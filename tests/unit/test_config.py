@@ -1,0 +1,244 @@
+"""The configuration: what is meant is read, what cannot be meant says file, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import config as configuration
+from agent.accepted import accepted
+from agent.config import Config, load
+from agent.errors import ConfigError
+from agent.market import terms_of
+
+
+def write(directory: Path, text: str, name: str = "hearth.toml") -> Path:
+    file = directory / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_an_empty_file_is_a_configuration(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "")) == Config()
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    text = """
+    [site]
+    id = "cellar"
+    country_code = "FI"
+    subdivision_code = "FI-18"
+    heat_sink = "pool"
+    share_ppm = 250_000
+    [reserve]
+    vcpu = 2
+    [[offer.prices]]
+    unit = "delivered-unit-second"
+    resource_class = "PGPU"
+    msat = 7
+    per = 3
+    [[sensors.modbus]]
+    name = "main"
+    host = "meter.example"
+    map = "sdm630"
+    [energy]
+    idle_milliwatts = 60_000
+    """
+    found = load(write(tmp_path, text))
+    assert (found.site.id, found.site.share_ppm, found.reserve.vcpu) == ("cellar", 250_000, 2)
+    assert found.reserve.memory_mb == Config().reserve.memory_mb
+    assert found.energy.idle_milliwatts == 60_000
+    [price] = terms_of(found).prices
+    assert (price.resource_class, price.numerator, price.denominator) == ("PGPU", 7, 3)
+    assert found.sensors.modbus[0].port == 502
+
+
+WRONG = {
+    "a key that there is not": ("stat_dir = '/x'", "top level", "`stat_dir`", "state_dir"),
+    "a key of another table": ("[offer]\nlifetime = 5", "offer", "`lifetime`", "lifetime_seconds"),
+    "a key in a list": (
+        '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="m"\nprot=1',
+        "sensors.modbus[0]",
+        "`prot`",
+        "name, host, map, port",
+    ),
+    "a key that is missing": (
+        '[[sensors.mbus]]\nname = "a"',
+        "sensors.mbus[0]",
+        "lacks the required key `host`",
+        "the keys name, host",
+    ),
+    "a text for a number": (
+        '[offer]\nlifetime_seconds = "600"',
+        "offer.lifetime_seconds",
+        "got `str`",
+        "an integer from 10 to 900",
+    ),
+    "a fraction for a number": (
+        "[offer]\nlifetime_seconds = 600.0",
+        "offer.lifetime_seconds",
+        "got `float`",
+        "an integer from 10 to 900",
+    ),
+    "too little": (
+        "[offer]\nlifetime_seconds = 9",
+        "offer.lifetime_seconds",
+        ">= 10",
+        "an integer from 10 to 900",
+    ),
+    "too much": (
+        "[offer]\nlifetime_seconds = 901",
+        "offer.lifetime_seconds",
+        "<= 900",
+        "an integer from 10 to 900",
+    ),
+    "less than nothing": ("[reserve]\nvcpu = -1", "reserve.vcpu", ">= 0", "an integer from 0"),
+    "no such choice": (
+        '[site]\nheat_sink = "swimming"',
+        "site.heat_sink",
+        "",
+        'one of "none", "space-heating"',
+    ),
+    "no such name": ('[site]\nid = "My Site"', "site.id", "", "text that matches"),
+    "a word for a switch": ('[logging]\njson = "yes"', "logging.json", "", "true or false"),
+    "a number for a table": ("offer = 3", "offer", "got `int`", "the keys lifetime_seconds"),
+    "a table for a list": ("[sensors.modbus]\nname = 'a'", "sensors.modbus", "", "a list"),
+    "a date for a text": ("state_dir = 1979-05-27", "state_dir", "got `date`", "text"),
+    "a price of no class": (
+        '[[offer.prices]]\nunit = "delivered-unit-second"\nmsat = 1',
+        "offer.prices[0].resource_class",
+        "''",
+        "VCPU",
+    ),
+    "a price of one class too many": (
+        '[[offer.prices]]\nunit = "joule"\nmsat = 1\nresource_class = "VCPU"',
+        "offer.prices[0].resource_class",
+        "'VCPU'",
+        "none with the unit 'joule'",
+    ),
+    "a division by nothing": (
+        '[[offer.prices]]\nunit = "joule"\nmsat = 1\nper = 0',
+        "offer.prices[0].per",
+        ">= 1",
+        "an integer from 1",
+    ),
+    "one name twice": (
+        '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="m"\n[[sensors.mbus]]\nname="a"\nhost="h"',
+        "sensors",
+        "'a' is used twice",
+        "unique",
+    ),
+    "no TOML": ("[offer\n", "not TOML", "line 1", ""),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_says_where_and_what_instead(tmp_path: Path, case: str) -> None:
+    text, key, what, remedy = WRONG[case]
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    said = str(caught.value)
+    assert said.startswith(f"{file}: {key}: ")
+    assert what in said
+    assert remedy in said
+    assert "\n" not in said
+    assert caught.value.exit_code == 2
+
+
+def test_no_file_is_an_error_where_one_was_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: no such file; give --config"):
+        load(tmp_path / "absent.toml")
+
+
+def test_no_file_at_the_default_place_is_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "DEFAULT_PATH", tmp_path / "hearth.toml")
+    assert load(tmp_path / "hearth.toml") == Config()
+    write(tmp_path, "[log]\ncheckpoint_seconds = 5", "conf.d/own.toml")
+    assert load(tmp_path / "hearth.toml").log.checkpoint_seconds == 5
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "hearth.toml").mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(tmp_path / "hearth.toml")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "hearth.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(tmp_path / "hearth.toml")
+
+
+# --- conf.d ---
+
+
+def test_later_files_go_over_earlier_ones_key_by_key(tmp_path: Path) -> None:
+    main = write(tmp_path, "[offer]\nlifetime_seconds = 100\navailable_days = 3\n")
+    write(tmp_path, "[offer]\nlifetime_seconds = 200\n", "conf.d/20.toml")
+    write(tmp_path, "[offer]\nlifetime_seconds = 300\n[site]\nid = 'x'\n", "conf.d/10.toml")
+    write(tmp_path, "[offer]\nlifetime_seconds = 9\n", "conf.d/30.toml.disabled")
+    found = load(main)
+    assert (found.offer.lifetime_seconds, found.offer.available_days) == (200, 3)
+    assert found.site.id == "x"
+
+
+def test_a_later_list_replaces_the_earlier_one(tmp_path: Path) -> None:
+    price = '[[offer.prices]]\nunit = "joule"\nmsat = {}\n'
+    main = write(tmp_path, price.format(1) + price.format(2))
+    write(tmp_path, price.format(3), "conf.d/10.toml")
+    assert [item.msat for item in load(main).offer.prices] == [3]
+
+
+def test_the_file_that_is_wrong_is_the_one_that_is_named(tmp_path: Path) -> None:
+    main = write(tmp_path, "")
+    wrong = write(tmp_path, "[offer]\nlifetime_seconds = 9\n", "conf.d/10.toml")
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    assert str(caught.value).startswith(f"{wrong}: offer.lifetime_seconds: ")
+
+
+def test_what_two_files_make_together_is_checked_too(tmp_path: Path) -> None:
+    main = write(tmp_path, '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="m"')
+    write(tmp_path, '[[sensors.mbus]]\nname="a"\nhost="h"', "conf.d/10.toml")
+    with pytest.raises(ConfigError, match="used twice"):
+        load(main)
+
+
+# --- what is accepted ---
+
+
+def test_what_is_accepted_where_nothing_is() -> None:
+    assert accepted(Config, "offer.nothing") == ""
+    assert accepted(Config, "offer.prices[...].unit").startswith("one of")
+    assert accepted(Config, "").startswith("the keys state_dir")
+
+
+SCALARS = st.one_of(st.booleans(), st.integers(-(1 << 62), 1 << 62), st.text("abc xyz", max_size=5))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["offer", "site", "reserve", "sensors", "log", "nonsense"]),
+        st.one_of(
+            SCALARS,
+            st.dictionaries(
+                st.sampled_from(["id", "vcpu", "prices", "modbus", "lifetime_seconds", "x"]),
+                st.one_of(SCALARS, st.lists(SCALARS, max_size=2)),
+                max_size=3,
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_whatever_is_written_is_read_or_refused(raw: dict[str, object]) -> None:
+    try:
+        configuration._decode(raw, Path("hearth.toml"))
+    except ConfigError as error:
+        assert str(error).startswith("hearth.toml: ")
