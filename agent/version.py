@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import agent
@@ -12,10 +11,13 @@ import attest
 import probes
 
 
-@cache
+# pyproject.toml reads it from here. Asking importlib.metadata would load the email package, 1 MiB.
+VERSION = "0.1.0"
+
+
 def version() -> str:
-    """Return the installed distribution's version."""
-    return metadata.version("hearth-agent")
+    """Return this agent's version."""
+    return VERSION
 
 
 @cache
