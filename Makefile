@@ -12,7 +12,7 @@ LONG_PARTS := crash attacks settlement
 # make demo ARGS="--for 30s --json"
 ARGS :=
 
-.PHONY: help env deb demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
+.PHONY: help env deb beds demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
 
 help: ## this list
 	sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -26,8 +26,14 @@ demo: env ## the whole way on this host: software TPM, two exchanges, real probe
 deb: env ## the Debian packages, in dist/
 	packaging/bootstrap deb && packaging/make-deb
 
+beds: env ## the Debian systems that long tests boot in containers
+	packaging/bootstrap deb && for suite in bookworm trixie; do \
+	  echo "== test bed: $$suite" && SUITE=$$suite tests/testbed/build tree || exit 1; done
+
 check: env ## what every commit must pass
 	packaging/check
+
+check-long-deb: deb beds
 
 check-long: $(LONG_PARTS:%=check-long-%) ## the long tests, all parts
 

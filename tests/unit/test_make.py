@@ -28,7 +28,9 @@ def test_every_long_test_is_in_a_part_of_check_long() -> None:
     assert folders <= set(parts.split())
 
 
-@pytest.mark.parametrize("target", ["demo", "check", "check-long", "proto", "bench", "fmt", "lock"])
+@pytest.mark.parametrize(
+    "target", ["deb", "demo", "check", "check-long", "proto", "bench", "fmt", "lock"]
+)
 def test_every_target_makes_the_environment_first(target: str) -> None:
     make = shutil.which("make")
     assert make

@@ -1,0 +1,127 @@
+"""The package's whole life on a host: installed, run, upgraded, removed, back again, purged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import System
+
+pytestmark = pytest.mark.long
+
+# What changes on any host that something is installed on, and whatever is: logs, apt's own books.
+CHANGES_ANYWAY = (
+    "/root",
+    "/tmp",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+    "/var/lib/systemd",
+    "/var/log",
+    "/var/tmp",
+)
+# The user stays when its package goes: a later user must not inherit what it owned.
+OF_USERS = {
+    f"/etc/{name}{copy}" for name in ("passwd", "shadow", "group", "gshadow") for copy in ("", "-")
+}
+
+PRIVATE = "import sys; sys.path.insert(0, '/usr/lib/hearth-agent/site'); "
+# Where the bytecode of all that the daemon imports from the package is looked for.
+IMPORTED = f"""
+{PRIVATE}
+import agent.daemon
+for module in list(sys.modules.values()):
+    cached = getattr(module, "__cached__", None)
+    if cached and cached.startswith("/usr/lib/hearth-agent/"):
+        print(cached)
+"""
+
+
+def listing(system: System) -> dict[str, str]:
+    """Every path of the system with type, mode, owner, size and link target."""
+    prune = [word for path in CHANGES_ANYWAY for word in ("-path", path, "-o")][:-1]
+    found = system.says(
+        "find", "/", "-xdev", "(", *prune, ")", "-prune", "-o",
+        "(", "-type", "d", "-printf", r"%p\t%M %u:%g\n", ")", "-o",
+        "-printf", r"%p\t%M %u:%g %s %l\n",
+    )  # fmt: skip
+    lines = (line.partition("\t") for line in found.splitlines())
+    return {path: facts for path, _, facts in lines if path not in OF_USERS}
+
+
+def node_of(system: System) -> str:
+    return str(system.status()["node_id"])
+
+
+def test_the_whole_life(system: System, package: Path) -> None:
+    before = listing(system)
+
+    # Installed: it runs, unenrolled, and says what to do next.
+    said = system.install(package)
+    assert "hearth" in said
+    assert system.unit("ActiveState", "SubState", "UnitFileState") == [
+        "active",
+        "running",
+        "enabled",
+    ]
+    assert "hearth enroll" in system.status()["next_steps"][0]
+    assert system.says("hearth", "status").startswith("next: enrol with an exchange")
+    assert ": fine; " in system.says("hearth", "config", "check")
+    assert system.status()["capacity"]
+    node = node_of(system)
+
+    # Nothing is compiled when it starts: what it imports lies there compiled, for this Python.
+    imported = system.says("/usr/bin/python3", "-BISc", IMPORTED).splitlines()
+    assert len(imported) > 200
+    assert [path for path in imported if not (system.root / path[1:]).exists()] == []
+
+    # What it holds at rest (the bar of the issue).
+    pid = system.unit("MainPID")[0]
+    (resident,) = (
+        int(line.split()[1])
+        for line in system.says("cat", f"/proc/{pid}/status").splitlines()
+        if line.startswith("VmRSS")
+    )
+    assert resident <= 72 * 1024
+
+    # Restarted: the same node.
+    system.run("systemctl", "restart", "hearth-agent")
+    assert node_of(system) == node
+    assert system.unit("MainPID")[0] != pid
+
+    # An edited configuration is kept.
+    configuration = system.root / "etc/hearth/hearth.toml"
+    edited = configuration.read_text() + '\n[site]\nid = "bakery"\n'
+    configuration.write_text(edited)
+
+    # Removed: what it holds stays; back again it is the same node.
+    system.apt("remove", "hearth-agent")
+    assert not (system.root / "usr/lib/hearth-agent").exists()
+    assert (system.root / "var/lib/hearth/journal.sqlite").exists()
+    assert system.unit("ActiveState") == ["inactive"]
+    system.install(package)
+    assert node_of(system) == node
+    assert configuration.read_text() == edited
+
+    # Purged: nothing is owed, so nothing is kept.
+    assert "are kept in" not in system.apt("purge", "hearth-agent")
+    assert list((system.root / "var/backups").glob("hearth-*")) == []
+    after = listing(system)
+    assert {path: facts for path, facts in after.items() if before.get(path) != facts} == {}
+    assert set(before) - set(after) == set()
+    assert "hearth" not in system.says("find", "/var/lib/systemd", "/var/lib/dpkg/info", "/run")
+    assert system.says("getent", "passwd", "hearth")
+
+
+def test_the_lightning_half_comes_and_goes_alone(
+    system: System, package: Path, lightning_package: Path
+) -> None:
+    pyln = f"{PRIVATE}import pyln.client"
+    system.install(package, lightning_package)
+    system.run("/usr/bin/python3", "-BISc", pyln)
+    system.apt("remove", "hearth-agent-lightning")
+    system.run("/usr/bin/python3", "-BISc", pyln, code=1)
+    assert system.says("find", "/usr/lib/hearth-agent", "-path", "*pyln*") == ""
+    assert system.status()["node_id"]
