@@ -10,7 +10,6 @@ import agent
 import attest
 import probes
 
-
 # pyproject.toml reads it from here. Asking importlib.metadata would load the email package, 1 MiB.
 VERSION = "0.1.0"
 
