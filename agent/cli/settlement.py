@@ -144,15 +144,16 @@ def _say_judgement(judged: Inspected) -> None:
 async def _ask_node(text: str, purpose: Purpose, socket: Path) -> list[str]:
     """What the node itself says otherwise than it should (`checkrune`)."""
     from agent.settle.access import SocketAccess
-    from agent.settle.audit import CHECKS
+    from agent.settle.audit import CHECKS, holder
     from agent.settle.remote import RemoteRail
+    from agent.settle.runes import parse
 
     rail = RemoteRail("cln", SocketAccess(str(socket)))
     try:
         said = []
         for check in CHECKS[purpose]:
             params = check.params if isinstance(check.params, tuple) else dict(check.params)
-            answer = await rail.check_rune(text, check.method, params)
+            answer = await rail.check_rune(text, check.method, params, holder(parse(text)))
             said += _contradiction(check, answer)
         return said
     finally:

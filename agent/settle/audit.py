@@ -109,11 +109,15 @@ CHECKS: Mapping[Purpose, tuple[Check, ...]] = {
 }
 
 
+def holder(rune: Rune) -> str:
+    """The id to which a rune is bound; empty when it is bound to none."""
+    return next((a.value for row in rune.restrictions for a in row if a.field == "id"), "")
+
+
 def permits(rune: Rune, check: Check) -> bool:
-    """Whether the rune lets this call pass, sooner or later, for whoever holds it."""
-    holder = next((a.value for row in rune.restrictions for a in row if a.field == "id"), "")
+    """Whether the rune lets this call pass, sooner or later, for its holder."""
     patient = Rune(rune.code, rune.unique_id, tuple(map(_without_rates, rune.restrictions)))
-    return refusal(patient, Call(check.method, check.params, node_id=holder)) is None
+    return refusal(patient, Call(check.method, check.params, node_id=holder(rune))) is None
 
 
 def _without_rates(row: tuple[Alternative, ...]) -> tuple[Alternative, ...]:

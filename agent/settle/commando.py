@@ -34,6 +34,8 @@ class WholeReads:
     """A socket that reads and writes all it is asked to: pyln-proto takes that for granted."""
 
     def __init__(self, sock: socket.socket) -> None:
+        # pyln sends a message in two parts: the second would wait for an acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
 
     def recv(self, length: int) -> bytes:

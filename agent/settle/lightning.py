@@ -267,13 +267,15 @@ class LightningNode:
         configs = self._if_allowed("listconfigs", config="xpay-slow-mode")
         return _typed(lambda: node_health(info, channels, configs))
 
-    def check_rune(self, rune: str, method: str, params: object) -> str:
+    def check_rune(self, rune: str, method: str, params: object, node_id: str) -> str:
         """Ask the node whether it would carry out a call with this rune: its refusal, or "".
 
+        :param node_id: of the peer who would ask; empty for nobody.
         :raises RailDown: when it does not answer.
         """
+        asked = {"rune": rune, "method": method, "params": params}
         try:
-            self._call("checkrune", {"rune": rune, "method": method, "params": params})
+            self._call("checkrune", {**asked, "nodeid": node_id} if node_id else asked)
         except Refused as refused:
             return str(refused)
         return ""

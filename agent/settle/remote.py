@@ -173,9 +173,11 @@ class RemoteRail:
         )
         return cast("str", answer)
 
-    async def check_rune(self, rune: str, method: str, params: object) -> str:
-        """Ask the node whether a rune permits a call: its refusal, or "" (`checkrune`)."""
-        answer = await self._command("check_rune", rune=rune, method=method, params=params)
+    async def check_rune(self, rune: str, method: str, params: object, node_id: str) -> str:
+        """Ask the node whether a rune permits a call of that peer: its refusal, or ""."""
+        answer = await self._command(
+            "check_rune", rune=rune, method=method, params=params, node_id=node_id
+        )
         return cast("str", answer)
 
     async def close(self) -> None:

@@ -137,7 +137,7 @@ def double(tmp_path: Path) -> Iterator[tuple[IO[str], IO[str], Path]]:
 def test_the_node_is_asked_as_well(tmp_path: Path, double: tuple[IO[str], IO[str], Path]) -> None:
     socket = double[2]
     path = tmp_path / "x.rune"
-    good = restrictions(Purpose.PAY, most_msat=1000, every="1min")
+    good = restrictions(Purpose.PAY, most_msat=1000, every="1min", node_id=NODE_ID)
     path.write_text(str(ask(socket, "createrune", restrictions=good)["rune"]))
     words = ("--config", config(tmp_path, ""), "--rune", str(path), "--for", "pay")
     code, said = run(*words, "--socket", str(socket))
