@@ -241,6 +241,8 @@ def _empty(directory: Path) -> None:
     try:
         if "populated 1" not in populated.read_text():
             return
+        if not (directory / "cgroup.kill").exists() and directory.exists():
+            raise CgroupError(f"{directory}: what runs in it is not ended before Linux 5.14")
         (directory / "cgroup.kill").write_text("1")
         deadline = time.monotonic() + KILL_DEADLINE_S
         while "populated 1" in populated.read_text():
