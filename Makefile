@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 
 # One part a folder below tests/ that holds long tests; each ends within ten minutes (a unit test
 # sees to it that no long test is outside of them).
-LONG_PARTS := crash attacks settlement
+LONG_PARTS := crash attacks settlement deb
 
 # make demo ARGS="--for 30s --json"
 ARGS :=
