@@ -11,7 +11,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import xor
 
 from agent.core import secp256k1
 
@@ -25,6 +26,10 @@ _VALUES = {character: value for value, character in enumerate(CHARSET)}
 _PREFIX = re.compile(r"ln(bcrt|bc|tbs|tb)(?:([1-9][0-9]{0,17})([munp])?)?")
 # msat for one of the unit, as a fraction: BTC has 10^11 msat; a pico-bitcoin is a tenth of one.
 _MSAT = {"": (10**11, 1), "m": (10**8, 1), "u": (10**5, 1), "n": (100, 1), "p": (1, 10)}
+_GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)  # BIP 173
+_REMAINDERS = tuple(
+    reduce(xor, (g for bit, g in enumerate(_GENERATORS) if top >> bit & 1), 0) for top in range(32)
+)
 _SIGNATURE_WORDS = 104  # 65 bytes
 _FIXED_WORDS = {"p": 52, "h": 52, "s": 52, "n": 53}
 
@@ -73,13 +78,7 @@ def checksum(prefix: str, words: Iterable[int]) -> int:
     state = 1
     spread = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
     for word in (*spread, *words):
-        top = state >> 25
-        state = (state & 0x1FFFFFF) << 5 ^ word
-        for bit, generator in enumerate(
-            (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-        ):
-            if top >> bit & 1:
-                state ^= generator
+        state = (state & 0x1FFFFFF) << 5 ^ word ^ _REMAINDERS[state >> 25]
     return state
 
 

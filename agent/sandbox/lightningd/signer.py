@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from agent.core import bolt11, secp256k1
 from agent.core.bolt11 import CHARSET, Bolt11, Hop
@@ -26,6 +27,7 @@ class NodeKey:
         object.__setattr__(self, "public", secp256k1.compressed(point))
 
     @classmethod
+    @cache
     def named(cls, name: str) -> NodeKey:
         """The key that belongs to this name: the same in every run."""
         return cls(hashlib.sha256(b"hearth sandbox node " + name.encode()).digest())
