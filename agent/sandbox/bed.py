@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from hearth.admin.v1 import admin_pb2
 from hearth.admin.v1.admin_pb2_grpc import AdminServiceStub
 
 from agent.errors import HearthError
+from agent.sandbox.purses import OPERATOR, LightningProcess, agent_configuration
 from agent.sandbox.swtpm import Swtpm
 
 START_S = 20.0
@@ -301,6 +302,7 @@ class Bed:
     exchanges: list[ExchangeProcess]
     site: SiteProcess | None
     agent: AgentProcess
+    lightning: LightningProcess | None = None
 
     def close(self) -> None:
         """Stop all of it, the agent first."""
@@ -309,6 +311,8 @@ class Bed:
             exchange.stop()
         if self.site is not None:
             self.site.stop()
+        if self.lightning is not None:
+            self.lightning.stop()
         if self.tpm is not None:
             self.tpm.stop()
 
@@ -321,11 +325,16 @@ def make(
     exchange_options: tuple[str, ...] = (),
     with_site: tuple[int, int] | None = None,
     with_tpm: bool = True,
+    with_lightning: bool = False,
+    sockets: Mapping[str, Path] | None = None,
+    network: str = "regtest",
 ) -> Bed:
     """Start a TPM, exchanges and perhaps a site; the agent is made and not started.
 
     :param configuration: TOML for the agent beside its paths and TPM.
     :param with_site: seconds between two readings of heat and energy.
+    :param with_lightning: settle over Lightning doubles, or over the real nodes of `sockets`:
+        `operator` and one for each exchange name, on this network.
     :raises HearthError: when a part does not start; what did is stopped again.
     """
     tpm: Swtpm | None = None
@@ -342,9 +351,20 @@ def make(
         else:
             extra += '\n[tpm]\ntcti = "none"\n'
             trust = ("--allow-software",)
+        lightning: LightningProcess | None = None
+        if with_lightning and sockets is None:
+            lightning = LightningProcess(directory / "ln", (OPERATOR, *exchange_names))
+            lightning.start()
+            undo.callback(lightning.stop)
+            sockets = {name: lightning.socket(name) for name in (OPERATOR, *exchange_names)}
+        if sockets is not None:
+            extra += agent_configuration(sockets, network)
         for name in exchange_names:
+            own: tuple[str, ...] = ()
+            if sockets is not None:
+                own = ("--lightning", str(sockets[name]), "--network", network)
             exchange = ExchangeProcess(
-                directory / f"exchange-{name}", name, (*trust, *exchange_options)
+                directory / f"exchange-{name}", name, (*trust, *own, *exchange_options)
             )
             exchange.start()
             undo.callback(exchange.stop)
@@ -354,7 +374,7 @@ def make(
             site.start()
             undo.callback(site.stop)
             extra += site.configuration(*with_site)
-        bed = Bed(directory, tpm, exchanges, site, AgentProcess(directory, extra))
+        bed = Bed(directory, tpm, exchanges, site, AgentProcess(directory, extra), lightning)
         undo.pop_all()
         return bed
     raise BedError("unreachable")  # an ExitStack suppresses nothing

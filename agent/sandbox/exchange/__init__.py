@@ -1,7 +1,7 @@
 """A reference exchange: what an exchange developer reads, and what the demo and the tests run.
 
 It stands for a stranger. Of ours it imports `attest` (what a verifier needs), the generated
-`hearth.v1` messages and `agent.core.amount` (the published price function), and nothing else.
+`hearth.v1` messages and `agent.core`'s published functions, and nothing else.
 
 ====================  =======================================================================
 `__main__.py`         the process: two servers, one control channel
@@ -19,6 +19,12 @@ It stands for a stranger. Of ours it imports `attest` (what a verifier needs), t
 `offers.py`           what nodes offer
 `market.py`           leases
 `witness.py`          checkpoints: what makes a receipt final
+`money.py`            what a node says about money, by message
+`billing.py`          invoices, judged and paid
+`payouts.py`          rebates and refunds, judged and asked for
+`disputes.py`         acknowledgements, and what they contest
+`purse.py`            its own Lightning node
+`cashier.py`          pays and asks, one thing after another
 `challenges.py`       fresh evidence, asked for at random
 `cursors.py`          where node and exchange stand in each other's deliveries
 `stats.py`            what it knows, in numbers

@@ -27,10 +27,12 @@ from hearth.v1 import attestation_pb2_grpc, session_pb2_grpc
 
 from agent.sandbox.exchange import control, market, trust
 from agent.sandbox.exchange.ca import Authority
+from agent.sandbox.exchange.cashier import Cashier
 from agent.sandbox.exchange.enrolment import EnrollmentService
 from agent.sandbox.exchange.faults import Faults
 from agent.sandbox.exchange.identity import Exchange
 from agent.sandbox.exchange.options import Options, parse
+from agent.sandbox.exchange.purse import Purse
 from agent.sandbox.exchange.service import ExchangeService
 from agent.sandbox.exchange.store import Store
 
@@ -113,7 +115,10 @@ async def serve(options: Options) -> None:
                 "tokens": tokens,
             }
         )
-        await _run(exchange, store, service, control.Control(exchange, store, service, faults))
+        purse = Purse(options.lightning) if options.lightning else None
+        cashier = Cashier(exchange, store, purse, service.wake)
+        commands = control.Control(exchange, store, service, faults, cashier)
+        await _run(exchange, store, service, commands, cashier)
     finally:
         service.end_all("shutting down")
         await asyncio.gather(enrolment_server.stop(GRACE_S), session_server.stop(GRACE_S))
@@ -121,9 +126,13 @@ async def serve(options: Options) -> None:
 
 
 async def _run(
-    exchange: Exchange, store: Store, service: ExchangeService, commands: control.Control
+    exchange: Exchange,
+    store: Store,
+    service: ExchangeService,
+    commands: control.Control,
+    cashier: Cashier,
 ) -> None:
-    """Carry out commands and place leases until standard input ends or a signal comes."""
+    """Carry out commands, place leases and settle until standard input ends or a signal comes."""
     lines: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_COMMANDS)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -140,6 +149,7 @@ async def _run(
             tasks.create_task(control.read_lines(lines), name="read_lines"),
             tasks.create_task(obey(), name="obey"),
             tasks.create_task(_place(exchange, store, service), name="place"),
+            tasks.create_task(cashier.run(), name="cashier"),
         ]
         await stop.wait()
         for task in running:

@@ -3,7 +3,8 @@
     {"cmd": "token"}                       {"cmd": "stats"}
     {"cmd": "place", "units": {"VCPU": 1}} {"cmd": "release", "lease_id": "..."}
     {"cmd": "challenge"}                   {"cmd": "approve", "ek": "<hex SHA-256 of its SPKI>"}
-    {"cmd": "fault", "kind": "drop"}
+    {"cmd": "fault", "kind": "drop"}       {"cmd": "cashier", "paying": false, "asking": true}
+    {"cmd": "contest", "lease_id": "...", "msat": 5}    {"cmd": "withdraw", "lease_id": "..."}
 
 `node_id` narrows place, release, challenge and fault to one node; "id" is echoed. The end of
 standard input ends the process.
@@ -23,7 +24,8 @@ from typing import Any
 import grpc
 from hearth.v1.lease_pb2 import WorkloadBinding
 
-from agent.sandbox.exchange import ca, market, stats, trust
+from agent.sandbox.exchange import ca, disputes, market, stats, trust
+from agent.sandbox.exchange.cashier import Cashier
 from agent.sandbox.exchange.faults import Fault, Faults, Kind
 from agent.sandbox.exchange.identity import Exchange
 from agent.sandbox.exchange.service import ExchangeService
@@ -43,12 +45,18 @@ class Control:
     """Carries out commands."""
 
     def __init__(
-        self, exchange: Exchange, store: Store, service: ExchangeService, faults: Faults
+        self,
+        exchange: Exchange,
+        store: Store,
+        service: ExchangeService,
+        faults: Faults,
+        cashier: Cashier,
     ) -> None:
         self._exchange = exchange
         self._store = store
         self._service = service
         self._faults = faults
+        self._cashier = cashier
         self._commands: dict[str, Callable[[Mapping[str, Any]], Awaitable[Answer]]] = {
             "token": self._token,
             "approve": self._approve,
@@ -56,6 +64,9 @@ class Control:
             "release": self._release,
             "challenge": self._challenge,
             "fault": self._fault,
+            "cashier": self._settle,
+            "contest": self._contest,
+            "withdraw": self._withdraw,
             "stats": self._stats,
         }
 
@@ -135,6 +146,22 @@ class Control:
             session.end(Ended("injected fault: dropped", _DROPPED))
         return {"dropped": len(dropped)}
 
+    async def _settle(self, command: Mapping[str, Any]) -> Answer:
+        """Pay and ask, or stop doing so."""
+        self._cashier.paying = bool(command.get("paying", self._cashier.paying))
+        self._cashier.asking = bool(command.get("asking", self._cashier.asking))
+        return {"paying": self._cashier.paying, "asking": self._cashier.asking}
+
+    async def _contest(self, command: Mapping[str, Any]) -> Answer:
+        lease_id, msat = str(command["lease_id"]), int(command["msat"])
+        self._wake([await self._store.run(disputes.contest, self._exchange, lease_id, msat)])
+        return {}
+
+    async def _withdraw(self, command: Mapping[str, Any]) -> Answer:
+        lease_id = str(command["lease_id"])
+        self._wake([await self._store.run(disputes.withdraw, self._exchange, lease_id)])
+        return {}
+
     async def _stats(self, _command: Mapping[str, Any]) -> Answer:
         nodes = await self._store.run(stats.stats)
         for node_id, figures in nodes.items():
@@ -149,8 +176,7 @@ class Control:
 
     def _wake(self, node_ids: list[str]) -> None:
         for node_id in node_ids:
-            if session := self._service.sessions.get(node_id):
-                session.wake()
+            self._service.wake(node_id)
 
 
 def parse_command(line: bytes) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Exchange:
             settlement_pb2.ExchangeTerms(
                 version=TERMS_VERSION,
                 required_pcr_indices=REQUIRED_PCRS,
-                bitcoin_network="regtest",
+                bitcoin_network=self.options.network,
                 challenge_answer_period=duration(self.options.challenge_answer_period),
             )
         )

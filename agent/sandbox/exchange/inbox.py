@@ -16,14 +16,14 @@ from enum import IntEnum
 from google.protobuf.message import DecodeError
 from hearth.v1 import inventory_pb2, lease_pb2, session_pb2
 
-from agent.sandbox.exchange import judge, market, offers
+from agent.sandbox.exchange import judge, market, money, offers
 from agent.sandbox.exchange.identity import Exchange
 from agent.sandbox.exchange.leaves import Leaves
 from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
 from attest import verify
-from attest.envelope import Envelope, leaf_hash, payload_type, verify_only
+from attest.envelope import Envelope, leaf_hash, message_name, payload_type, verify_only
 from attest.envelope import verify as verify_one
 from attest.errors import AttestError, BadSignature
 from attest.formats import envelope_from_proto
@@ -153,6 +153,7 @@ class _Batch:
             payload_type("LeaseAgreement"): self._take_agreement,
             payload_type("LeaseUpdate"): self._take_update,
             RECEIPT: self._take_receipt,
+            **{payload_type(name): self._take_money for name in money.ACTS},
         }
 
     def take(self, sequence: int, item: session_pb2.DeliveredEnvelope) -> None:
@@ -178,6 +179,7 @@ class _Batch:
     def flush(self) -> None:
         """Write what was collected."""
         self._db.executemany("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        self._rows.clear()
         for lease_id, lease in self._leases.items():
             if not lease.rows:
                 continue
@@ -186,6 +188,7 @@ class _Batch:
                 "UPDATE lease SET receipt = ? WHERE node_id = ? AND lease_id = ?",
                 (lease.last, self._node.node_id, lease_id),
             )
+            lease.rows.clear()
 
     def _note(
         self,
@@ -249,6 +252,12 @@ class _Batch:
     def _take_update(self, envelope: Envelope, _index: int | None) -> None:
         verify_only(envelope, self._leaves.signer(envelope))
         market.accept_update(self._db, self._exchange, self._node.node_id, envelope.payload)
+
+    def _take_money(self, envelope: Envelope, _index: int | None) -> None:
+        verify_only(envelope, self._leaves.signer(envelope))
+        act = money.ACTS[message_name(envelope.payload_type)]
+        self.flush()  # an invoice may come with the very receipts that it is for
+        act(self._db, self._exchange, self._node.node_id, envelope.payload)
 
     def _take_receipt(self, envelope: Envelope, index: int | None) -> None:
         log_id = self._leaves.required(index)

@@ -31,6 +31,9 @@ class Options:
     auto_place: Mapping[str, int] | None = None
     lease_duration: float = 3600.0
     credit: int = 512  # envelopes an agent may have undelivered
+    lightning: Path | None = None  # lightning-rpc of our own node; None: nothing is paid
+    network: str = "regtest"
+    rebate_silence: float = 60.0  # after a window, until we state its rebate ourselves
 
 
 def parse_units(text: str) -> dict[str, int]:
@@ -92,6 +95,9 @@ def parse(arguments: Sequence[str]) -> Options:
     option("--auto-place", type=parse_units, metavar="UNITS", help="one lease a node: VCPU=1,...")
     option("--lease-duration", type=float, default=defaults.lease_duration, metavar="SECONDS")
     option("--credit", type=int, default=defaults.credit, help="undelivered envelopes allowed")
+    option("--lightning", type=Path, metavar="SOCKET", help="lightning-rpc of our own node")
+    option("--network", default=defaults.network, help="the node's: bitcoin, regtest, ...")
+    option("--rebate-silence", type=float, default=defaults.rebate_silence, metavar="SECONDS")
     parsed: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(parser.parse_args(arguments)).items()

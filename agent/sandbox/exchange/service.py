@@ -105,6 +105,11 @@ class ExchangeService(ExchangeServiceServicer):
             yield _listed(first, batch)
             after = previous
 
+    def wake(self, node_id: str) -> None:
+        """Something was put in a node's outbox."""
+        if session := self.sessions.get(node_id):
+            session.wake()
+
     def end_all(self, why: str) -> None:
         """Say GoAway on every stream."""
         for session in self.sessions.values():

@@ -64,7 +64,9 @@ def _node(db: sqlite3.Connection, node: sqlite3.Row) -> dict[str, Any]:
         "deliveries_received": node["received"],
         "deliveries_made": node["sent"],
         "session_epoch": node["session_epoch"],
-        "lease": {lease["lease_id"]: _lease(lease) for lease in leases},
+        "lease": {
+            lease["lease_id"]: {**_lease(lease), "money": _money(db, lease)} for lease in leases
+        },
         "claims": json.loads(node["claims"]),
     }
 
@@ -83,6 +85,35 @@ def _audit(db: sqlite3.Connection, node_id: str) -> tuple[int, int]:
         (node_id,),
     ).fetchone()[0]
     return gaps, regressions
+
+
+def _money(db: sqlite3.Connection, lease: sqlite3.Row) -> dict[str, Any]:
+    """What was invoiced, paid and given back for one lease, in msat."""
+    key = (lease["node_id"], lease["lease_id"])
+    bills = db.execute(
+        "SELECT label, through, msat, state FROM bill WHERE node_id = ? AND lease_id = ?"
+        " ORDER BY rowid",
+        key,
+    ).fetchall()
+    back = db.execute(
+        "SELECT kind, msat, state, detail FROM payout WHERE node_id = ? AND lease_id = ?"
+        " ORDER BY rowid",
+        key,
+    ).fetchall()
+    levels = db.execute(
+        "SELECT level FROM credit WHERE node_id = ? AND lease_id = ? ORDER BY rowid", key
+    ).fetchall()
+    disputed = db.execute(
+        "SELECT contested, answered, ended FROM dispute WHERE node_id = ? AND lease_id = ?", key
+    ).fetchall()
+    return {
+        "paid_msat": sum(row["msat"] for row in bills if row["state"] == "PAID"),
+        "returned_msat": sum(row["msat"] for row in back if row["state"] == "PAID"),
+        "invoices": [dict(row) for row in bills],
+        "payouts": [dict(row) for row in back],
+        "credit": [row["level"] for row in levels],
+        "disputes": [dict(row) for row in disputed],
+    }
 
 
 def _lease(lease: sqlite3.Row) -> dict[str, Any]:

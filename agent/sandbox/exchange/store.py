@@ -103,6 +103,7 @@ CREATE TABLE IF NOT EXISTS lease (
     receipt BLOB NOT NULL DEFAULT x'',     -- payload of the last good one
     release BLOB NOT NULL DEFAULT x'',     -- payload of the LeaseRelease
     acked INTEGER NOT NULL DEFAULT 0,      -- sequence of the last ReceiptAck
+    windows INTEGER NOT NULL DEFAULT 0,    -- whose rebates we looked after ourselves
     detail TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (node_id, lease_id)
 );
@@ -118,6 +119,62 @@ CREATE TABLE IF NOT EXISTS receipt (
     PRIMARY KEY (node_id, lease_id, sequence)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS receipt_pending ON receipt (log, log_index) WHERE proof < 2;
+-- Money. Amounts in msat.
+CREATE TABLE IF NOT EXISTS ack (
+    node_id TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    uncontested INTEGER NOT NULL           -- of the ReceiptAck; the last one for a sequence holds
+);
+CREATE INDEX IF NOT EXISTS ack_order ON ack (node_id, lease_id, sequence);
+CREATE TABLE IF NOT EXISTS bill (
+    node_id TEXT NOT NULL,
+    label TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    through INTEGER NOT NULL,
+    msat INTEGER NOT NULL,
+    bolt11 TEXT NOT NULL,
+    payment_hash BLOB NOT NULL,
+    expire_s INTEGER NOT NULL,
+    state TEXT NOT NULL,                   -- billing.BillState
+    preimage BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS bill_label ON bill (node_id, label);
+CREATE TABLE IF NOT EXISTS adjustment (
+    node_id TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    msat INTEGER NOT NULL,
+    dispute_id TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS payout (
+    node_id TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    statement_sha256 BLOB NOT NULL,
+    kind TEXT NOT NULL,                    -- REBATE, REFUND
+    msat INTEGER NOT NULL,
+    window_ns INTEGER NOT NULL,            -- start of a rebate's
+    state TEXT NOT NULL,                   -- WANTED, ASKED, PAID, NETTED, REFUSED
+    payment_hash BLOB NOT NULL DEFAULT x'',
+    round INTEGER NOT NULL DEFAULT 1,      -- of our invoice
+    detail TEXT NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX IF NOT EXISTS payout_statement ON payout (node_id, statement_sha256);
+CREATE TABLE IF NOT EXISTS credit (
+    node_id TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    level TEXT NOT NULL,
+    exposure INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS dispute (
+    node_id TEXT NOT NULL,
+    lease_id TEXT NOT NULL,
+    dispute_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    contested INTEGER NOT NULL,
+    answered INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (node_id, dispute_id)
+);
 CREATE TABLE IF NOT EXISTS tally (
     node_id TEXT NOT NULL,
     name TEXT NOT NULL,

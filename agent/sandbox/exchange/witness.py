@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from hearth.v1 import lease_pb2, log_pb2, session_pb2
+from hearth.v1 import log_pb2, session_pb2
 
+from agent.sandbox.exchange import disputes
 from agent.sandbox.exchange.identity import Exchange
 from agent.sandbox.exchange.inbox import Fenced, Proof
 from agent.sandbox.exchange.judge import MAX_QUANTITY
@@ -127,17 +128,4 @@ def _acknowledge(db: sqlite3.Connection, exchange: Exchange, node_id: str, head:
         (Proof.INCLUSION, head.ordinal, head.size),
     )
     for receipt in newest:
-        exchange.post(
-            db,
-            node_id,
-            lease_pb2.ReceiptAck(
-                lease_id=receipt["lease_id"],
-                accepted_through=receipt["sequence"],
-                accepted_sha256=receipt["sha256"],
-                uncontested_msat_total=receipt["gross_msat"],
-            ),
-        )
-        db.execute(
-            "UPDATE lease SET acked = ? WHERE node_id = ? AND lease_id = ?",
-            (receipt["sequence"], node_id, receipt["lease_id"]),
-        )
+        disputes.acknowledge(db, exchange, node_id, receipt)
