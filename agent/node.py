@@ -78,6 +78,17 @@ class Lock:
             self._descriptor = -1
 
 
+def held(directory: Path) -> bool:
+    """Whether a process holds this state directory; a killed one left no lock behind."""
+    lock = Lock(directory)
+    try:
+        lock.take()
+    except DaemonError:
+        return True
+    lock.give_back()
+    return False
+
+
 @dataclass(slots=True)
 class Node:
     """Everything that signs for this host, opened once by whoever holds the lock."""

@@ -19,7 +19,8 @@ def attest() -> None:
 
 def _nonce(text: str) -> bytes:
     try:
-        nonce = bytes.fromhex(text)
+        # fromhex passes over blanks, other tools do not
+        nonce = bytes.fromhex(text if text.isalnum() or not text else "not hexadecimal")
     except ValueError:
         raise typer.BadParameter("not hexadecimal: two digits a byte, 0-9 and a-f") from None
     if not 1 <= len(nonce) <= _NONCE_MOST:

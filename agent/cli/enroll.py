@@ -36,6 +36,7 @@ def enroll(
     """
     from agent.config import load
     from agent.errors import ConfigError
+    from agent.node import held
 
     try:
         pem = ca.read_bytes() if ca else b""
@@ -44,10 +45,8 @@ def enroll(
     settings = load(config)
     if token == "-":  # noqa: S105 - the usual name of standard input
         token = typer.get_text_stream("stdin").readline().strip()
-    if Path(settings.admin_socket).exists():
-        name, exchange_id, assurance = _by_daemon(settings, url, token, pem)
-    else:
-        name, exchange_id, assurance = _by_hand(settings, url, token, pem)
+    enrol = _by_daemon if held(Path(settings.state_dir)) else _by_hand
+    name, exchange_id, assurance = enrol(settings, url, token, pem)
     typer.echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
 
 

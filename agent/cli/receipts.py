@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Receipts of this host.")
 
-Lease = Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")]
+Lease = Annotated[
+    str,
+    typer.Argument(
+        help="Lease id, or the beginning of one; EXCHANGE/LEASE where it is not unique."
+    ),
+]
 Sequence = Annotated[int, typer.Argument(help="Sequence; 0: the newest under a checkpoint.")]
 
 
@@ -55,8 +60,8 @@ def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
         typer.echo("no leases yet")
     for row in rows:
         typer.echo(
-            f"{row['lease_id']}  {row['state']:10}  {row['receipts']:5} issued"
-            f"  {row['acknowledged']:5} acknowledged  {row['acknowledged_msat']:>12} msat"
+            f"{str(row['exchange_id'])[:12]}/{row['lease_id']}  {row['state']:10}"
+            f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged  {row['acknowledged_msat']:>12} msat"
         )
 
 

@@ -28,16 +28,22 @@ def verify(
 
     Exit 0: all holds under a root of --roots, or of an exchange this host is enrolled with.
     Exit 3: consistent, but no pinned root vouches for it. Exit 1: something in it is false.
+    Exit 2: there is no such file, or --roots holds no certificates.
     """
     import json
 
+    from agent.errors import ConfigError
     from attest.errors import AttestError
     from attest.verify import verify_proof
 
     try:
         content = _read(file)
-        result = verify_proof(content, pinned_roots(roots, config))
-    except (AttestError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; name a proof file") from None
+    pinned = pinned_roots(roots, config)
+    try:
+        result = verify_proof(content, pinned)
+    except AttestError as error:
         reason = str(error)
         if as_json:
             typer.echo(json.dumps({"verdict": "false", "reason": reason}))
@@ -80,15 +86,19 @@ def pinned_roots(roots: Path | None, config: Path) -> tuple[bytes, ...]:
 
 
 def _enrolled(config: Path) -> tuple[bytes, ...]:
-    """CAs of this host's enrolments; a machine that is no host has none."""
+    """CAs of this host's enrolments; none for whoever may not read them."""
     from agent.config import DEFAULT_PATH, load
+    from agent.errors import ConfigError, JournalError
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect
 
-    journal = Path(load(config).state_dir) / "journal.sqlite"
-    if config == DEFAULT_PATH and not journal.exists():
+    try:
+        journal = Path(load(config).state_dir) / "journal.sqlite"
+        return tuple(item.ak_chain[-1] for _, item in known(View(connect(journal, readonly=True))))
+    except (ConfigError, JournalError):
+        if config != DEFAULT_PATH:
+            raise
         return ()
-    return tuple(item.ak_chain[-1] for _, item in known(View(connect(journal, readonly=True))))
 
 
 def summary(result: ProofResult) -> dict[str, object]:

@@ -27,6 +27,7 @@ from agent.root import write_secret
 from agent.version import version
 from agent.wire import enrol as wire
 from attest.evidence import transcript_hmac
+from attest.formats import decode_envelope
 
 STEP_DEADLINE_S = 60.0
 TOKEN = re.compile(r"[A-Za-z0-9_-]{8,128}\.[0-9a-f]{64}")
@@ -197,7 +198,20 @@ def _keep(change: Transaction, node: Node, enrolment: Enrolment) -> None:
     row = rows.keep(change, enrolment)
     if known is not None:
         return
-    binding = change.one("SELECT idx FROM bindings WHERE key_id = ?", node.scribe.signer.key_id)
-    inventory = change.one("SELECT idx FROM inventories ORDER BY generation DESC LIMIT 1")
-    for index in (0, *(int(found[0]) for found in (binding, inventory) if found is not None)):
+    for index in _beginning(change, node):
         change.enqueue(row, index)
+
+
+def _beginning(change: Transaction, node: Node) -> list[int]:
+    """The leaves by which an exchange starts to follow the log, in log order.
+
+    LogStart and the newest inventory may have been signed by keys of earlier starts: whatever
+    introduced those keys goes with them, and before them in all but LogStart's own case.
+    """
+    inventory = change.one("SELECT idx FROM inventories ORDER BY generation DESC LIMIT 1")
+    statements = [0, *([int(inventory[0])] if inventory is not None else [])]
+    signers = [node.scribe.signer.key_id]
+    for index in statements:
+        signers.append(decode_envelope(change.envelope(index)).signatures[-1].key_id)
+    bindings = [change.one("SELECT idx FROM bindings WHERE key_id = ?", key) for key in signers]
+    return sorted({*statements, *(int(row[0]) for row in bindings if row is not None)})

@@ -102,6 +102,9 @@ class Session:
         self._node_id = node_id
         self._log_id = log_id
         self._renewal = renewal
+        # A renewal puts a new certificate on the link: evidence names the one this session runs on.
+        self._tls_spki = link.tls_spki
+        self._credentials = link.credentials()
         self._urgent: deque[session_pb2.SessionRequest] = deque()
         self._room = asyncio.Event()  # something urgent was written
         self._beat_due = False
@@ -138,7 +141,7 @@ class Session:
     async def _converse(self, backoff: Backoff) -> None:
         channel = grpc.aio.secure_channel(
             self._link.enrolment.session_endpoint,
-            self._link.credentials(),
+            self._credentials,
             options=CHANNEL_OPTIONS,
         )
         call: Call | None = None
@@ -192,7 +195,7 @@ class Session:
             self._heartbeat_ns = min(max(welcome.heartbeat_ns, MIN_HEARTBEAT_NS), MAX_HEARTBEAT_NS)
             self._snapshot_due = welcome.snapshot_required
             content = await self._desk.evidence(
-                self._link.enrolment.exchange_id, welcome.nonce, self._link.tls_spki, None
+                self._link.enrolment.exchange_id, welcome.nonce, self._tls_spki, None
             )
             await self._write(call, wire.evidence(content))
         await self._advance(welcome.delivered_through)
@@ -438,7 +441,7 @@ class Session:
             content = await self._desk.evidence(
                 self._link.enrolment.exchange_id,
                 challenge.nonce,
-                self._link.tls_spki,
+                self._tls_spki,
                 challenge.pcrs or None,
             )
         except (TpmError, TimeoutError) as error:

@@ -16,16 +16,24 @@ from attest.proof_file import InclusionProof, ProofFile, proof_to_json
 def find_receipt(view: View, lease: str, sequence: int) -> int:
     """Log index of a receipt.
 
-    :param lease: a lease id or the beginning of one.
+    :param lease: a lease id or the beginning of one; two exchanges may use the same id: the
+        beginning of the exchange's id and a slash before it tell them apart.
     :param sequence: 0 for the newest that a checkpoint covers.
     :raises JournalError: when there is none, or more than one lease begins like that.
     """
+    exchange, _, wanted = lease.rpartition("/")
     rows = view.all(
-        "SELECT id, lease_id FROM leases WHERE substr(lease_id, 1, ?) = ?", len(lease), lease
+        "SELECT leases.id, lease_id FROM leases JOIN exchanges ON exchanges.id = leases.exchange"
+        " WHERE substr(lease_id, 1, ?1) = ?2 AND substr(exchange_id, 1, ?3) = ?4",
+        len(wanted),
+        wanted,
+        len(exchange),
+        exchange,
     )
     if len(rows) != 1:
         raise JournalError(
-            f"{len(rows)} leases begin with {lease!r}; see them with: hearth receipts list"
+            f"{len(rows)} leases begin with {lease!r}; see them with: hearth receipts list, and"
+            " name one as EXCHANGE/LEASE"
         )
     row = int(rows[0][0])
     if sequence:
@@ -52,7 +60,7 @@ def export(view: View, index: int, ak_chains: Sequence[tuple[bytes, ...]]) -> by
     """
     head = newest(view)
     if head is None or head.size <= index:
-        raise JournalError(f"leaf {index} is under no checkpoint yet; one is cut every minute")
+        raise JournalError(f"leaf {index} is under no checkpoint yet; try again after the next")
     statement = decode_envelope(view.envelope(index))
     key_id = statement.signatures[-1].key_id
     bound = view.one("SELECT idx FROM bindings WHERE key_id = ?", key_id)
