@@ -287,7 +287,7 @@ async def run(config: Config, host: Host | None = None) -> None:
     except* _Stopping:
         pass
     finally:
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, HearthError):  # the next start finishes it
             async with asyncio.timeout(STOP_DEADLINE_S):
                 await daemon.cut()
         await daemon.settlement.close()

@@ -67,12 +67,25 @@ def pending(view: View, exchange: int, after: int, most: int) -> list[Waiting]:
     return found
 
 
-def delivered(change: Transaction, exchange: int, through: int) -> None:
-    """Move the exchange's cursor."""
+def delivered(change: Transaction, exchange: int, through: int) -> bool:
+    """Move the exchange's cursor; whether the newest offer to it lies before."""
     change.execute(
         "UPDATE exchanges SET delivered_through = max(delivered_through, ?) WHERE id = ?",
         through,
         exchange,
+    )
+    newest = change.one(
+        "SELECT idx FROM offers WHERE exchange = ? ORDER BY offer_id DESC, sequence DESC LIMIT 1",
+        exchange,
+    )
+    return newest is not None and (
+        change.one(
+            "SELECT 1 FROM outbox WHERE exchange = ? AND idx = ? AND sequence <= ?",
+            exchange,
+            newest[0],
+            through,
+        )
+        is not None
     )
 
 

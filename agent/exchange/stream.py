@@ -369,7 +369,9 @@ class Session:
 
     async def _advance(self, through: int) -> None:
         row = self._link.row
-        await self._journal.write(lambda change: outbox.delivered(change, row, through))
+        offered = await self._journal.write(lambda change: outbox.delivered(change, row, through))
+        if offered and not self._link.standing.first_offer_ns:
+            self._link.standing.first_offer_ns = self._clock.now().wall_ns
 
     async def _take(self, sequence: int, batch: wire.Batch, tasks: asyncio.TaskGroup) -> None:
         if sequence == 0:

@@ -25,6 +25,7 @@ from attest import merkle
 T = TypeVar("T")
 
 GROUP = 1000  # changes in one commit
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 STORED_LEVEL = 3  # subtrees below 2^3 leaves are hashed anew from their leaves when needed
 
 
@@ -273,6 +274,14 @@ class Journal:
         self._reader.close()
         self._writer.close()
 
+    def _named(self, error: Exception) -> Exception:
+        """A damaged file is an error of the journal, whatever the change was."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+            return error
+        named = JournalError(f"{self.path}: {error}; run a journal check")
+        named.__cause__ = error
+        return named
+
     def _run(self) -> None:
         last = False
         while not last:
@@ -299,7 +308,7 @@ class Journal:
                     if _of_the_disk(error):
                         raise  # nothing of the group stands
                     connection.execute("ROLLBACK TO change")
-                    future.set_exception(error)
+                    future.set_exception(self._named(error))
                 else:
                     done.append((future, result))
                 connection.execute("RELEASE change")

@@ -124,6 +124,7 @@ async def test_a_session_shows_who_we_are_and_brings_what_waits(table: Table) ->
 
     await table.run(script, script)
     assert [hello.session_epoch for hello in hellos] == [1, 2]
+    assert table.link.standing.first_offer_ns == table.world.clock.wall_ns
     assert hellos[0].node_id == node.node_id
     cursors = await table.cursors()
     assert cursors["delivered"] == cursors["last"] > 0

@@ -143,6 +143,24 @@ async def test_a_full_disk_is_pushed_back_and_leaves_nothing(journal: Journal) -
     assert await journal.read(View.size) == 1002
 
 
+async def test_a_damaged_file_is_an_error_of_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    for number in range(200):
+        await journal.write(lambda change, key=f"{number}": change.set_meta(key, b"x" * 3000))
+    journal.close()
+    raw = bytearray(journal.path.read_bytes())
+    for page in range(60, len(raw) // 4096):
+        raw[page * 4096 : page * 4096 + 100] = b"\xff" * 100
+    journal.path.write_bytes(raw)
+    journal = Journal(journal.path)
+    with pytest.raises(JournalError, match="malformed") as caught:
+        await journal.write(lambda change: [change.meta(f"{number}") for number in range(200)])
+    assert not isinstance(caught.value, Overloaded)
+    with pytest.raises(JournalError, match="malformed"):
+        await journal.read(lambda view: [view.meta(f"{number}") for number in range(200)])
+    journal.close()
+
+
 async def test_overload_can_be_tried_again(journal: Journal) -> None:
     assert Overloaded.retryable
     assert not JournalError.retryable
