@@ -61,7 +61,8 @@ def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     for row in rows:
         typer.echo(
             f"{str(row['exchange_id'])[:12]}/{row['lease_id']}  {row['state']:10}"
-            f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged  {row['acknowledged_msat']:>12} msat"
+            f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged"
+            f"  {row['acknowledged_msat']:>12} msat"
         )
 
 
