@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from pathlib import Path
@@ -117,6 +116,8 @@ def _say_access(rail: str, socket: str, node: str) -> None:
 
 
 def _say_rune(purpose: Purpose, text: str, socket: Path | None) -> bool:
+    import asyncio
+
     from agent.errors import ConfigError
     from agent.settle.inspection import inspect
     from agent.settle.runes import NotARune
