@@ -23,7 +23,7 @@ from hearth.v1 import common_pb2
 from agent.clock import SECOND
 from agent.core import receipt as receipts
 from agent.delivery import Delivery, key_of
-from agent.errors import ExchangeRefused, HearthError
+from agent.errors import ConfigError, ExchangeRefused, HearthError
 from agent.exchange.enrolment import Enrolment
 from agent.exchange.stream import Link
 from agent.journal import ledger
@@ -36,6 +36,7 @@ from attest.errors import AttestError
 from probes.reading import Counter, Gauge, Reading
 
 SOCKET_MODE = 0o660
+LONGEST_SOCKET = 107  # unix(7)
 Context = ServicerContext[admin_pb2.StatusRequest, admin_pb2.StatusResponse]
 EnrollContext = ServicerContext[admin_pb2.EnrollRequest, admin_pb2.EnrollResponse]
 
@@ -99,6 +100,7 @@ class Admin(AdminServiceServicer):
 
         available, size, head, leases = await node.journal.read(ask)
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        exchanges = [await self._exchange(link, leases) for link in self._links]
         root = node.root.identity
         environment = delivery.environment()
         started = delivery.started
@@ -123,10 +125,10 @@ class Admin(AdminServiceServicer):
             heat_millijoules=environment.heat_mj,
             resident_kibibytes_peak=peak_rss_kib(),
             cpu_milliseconds=int((usage.ru_utime + usage.ru_stime) * 1000),
-            exchanges=[await self._exchange(link, leases) for link in self._links],
+            exchanges=exchanges,
             leases=[self._lease(stored) for stored in leases],
             sensors=self._sensors(now.boottime_ns),
-            next_steps=self._next_steps(),
+            next_steps=self._next_steps(exchanges),
         )
         if head is not None:
             response.checkpoint.CopyFrom(
@@ -139,17 +141,19 @@ class Admin(AdminServiceServicer):
     async def _exchange(self, link: Link, leases: list[ledger.Stored]) -> admin_pb2.ExchangeStatus:
         row = link.row
 
-        def ask(view: View) -> tuple[int, int, int]:
+        def ask(view: View) -> tuple[int, int, int, int]:
             counted = view.one(
                 "SELECT (SELECT count(*) FROM offers JOIN outbox USING (exchange, idx)"
                 " WHERE exchange = ?1 AND outbox.sequence <= delivered_through),"
                 " outbox_last - delivered_through,"
-                " (SELECT count(*) FROM nacks WHERE exchange = ?1) FROM exchanges WHERE id = ?1",
+                " (SELECT count(*) FROM nacks WHERE exchange = ?1),"
+                " (SELECT count(*) FROM nacks JOIN outbox USING (exchange, sequence)"
+                "  JOIN receipts USING (idx) WHERE exchange = ?1) FROM exchanges WHERE id = ?1",
                 row,
             )
-            return (counted[0], counted[1], counted[2]) if counted else (0, 0, 0)
+            return (counted[0], counted[1], counted[2], counted[3]) if counted else (0, 0, 0, 0)
 
-        offers, undelivered, nacks = await self._node.journal.read(ask)
+        offers, undelivered, nacks, rejected = await self._node.journal.read(ask)
         own = [item for item in leases if item.exchange == row]
         enrolment, standing = link.enrolment, link.standing
         return admin_pb2.ExchangeStatus(
@@ -162,7 +166,8 @@ class Admin(AdminServiceServicer):
             offers_delivered=offers,
             receipts_issued=sum(item.lease.receipt_sequence for item in own),
             receipts_acked=sum(item.acked_through for item in own),
-            receipts_rejected=nacks,
+            receipts_rejected=rejected,
+            statements_refused=nacks,
             challenges_answered=standing.challenges_answered,
             undelivered=undelivered,
             first_offer_time=_timestamp(standing.first_offer_ns),
@@ -211,7 +216,7 @@ class Admin(AdminServiceServicer):
             )
         return shown
 
-    def _next_steps(self) -> list[str]:
+    def _next_steps(self, exchanges: list[admin_pb2.ExchangeStatus]) -> list[str]:
         steps = []
         if not self._links:
             steps.append(
@@ -221,6 +226,12 @@ class Admin(AdminServiceServicer):
             if not link.standing.connected and link.standing.last_error:
                 name = link.enrolment.display_name or link.enrolment.exchange_id[:16]
                 steps.append(f"{name}: {link.standing.last_error}")
+        for item in exchanges:
+            if item.statements_refused:
+                steps.append(
+                    f"{item.display_name}: refused {item.statements_refused} of our statements;"
+                    " the log of this daemon says which and why (statement_refused)"
+                )
         return steps
 
     async def Enroll(  # noqa: N802 - the name is the service's
@@ -260,14 +271,22 @@ def clear(socket: Path) -> None:
 
 
 async def serve(admin: Admin, socket: Path) -> grpc.aio.Server:
-    """Listen on the socket, for the owner and the group of this process."""
-    clear(socket)
+    """Listen on the socket, for the owner and the group of this process.
+
+    :raises ConfigError: when there can be no socket.
+    """
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_AdminServiceServicer_to_server(admin, server)
     before = os.umask(0o177 & ~SOCKET_MODE | 0o007)
     try:
+        clear(socket)
         server.add_insecure_port(f"unix:{socket}")
         await server.start()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"admin_socket: {socket}: {error}; name a path of at most {LONGEST_SOCKET} bytes in a"
+            " folder that this user may write"
+        ) from None
     finally:
         os.umask(before)
     return server

@@ -250,12 +250,14 @@ async def run(config: Config, host: Host | None = None) -> None:
         loop.add_signal_handler(number, stop.set)
     node.journal.on_commit = lambda: loop.call_soon_threadsafe(daemon.wake)
     desk = admin.Admin(node, daemon.delivery, daemon.latest, daemon.links, daemon.enroll)
-    server = await admin.serve(desk, Path(config.admin_socket))
 
     def take(batch: Batch) -> None:
         daemon.delivery.take(batch)
 
+    server: grpc.aio.Server | None = None
     try:
+        probes = configured(config)
+        server = await admin.serve(desk, Path(config.admin_socket))
         async with asyncio.TaskGroup() as tasks:
             daemon.tasks = tasks
             for row, enrolment in await node.journal.read(known):
@@ -271,7 +273,7 @@ async def run(config: Config, host: Host | None = None) -> None:
                     f"probe-{place}-{probe.name}": watch(
                         probe, host, node.clock, daemon.latest, take
                     )
-                    for place, probe in enumerate(configured(config))
+                    for place, probe in enumerate(probes)
                 },
             }
             for name, task in work.items():
@@ -291,7 +293,8 @@ async def run(config: Config, host: Host | None = None) -> None:
             async with asyncio.timeout(STOP_DEADLINE_S):
                 await daemon.cut()
         await daemon.settlement.close()
-        await server.stop(grace=0.5)
+        if server is not None:
+            await server.stop(grace=0.5)
         node.close()
         logger.info("stopped")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.config import Config
+from agent.errors import ConfigError
 from probes.catalog import DRIVERS, PROBES
 from probes.probe import Probe
 from probes.reading import SourceClass
@@ -11,8 +12,15 @@ from probes.reading import SourceClass
 def configured(config: Config) -> list[Probe]:
     """Make every probe. A driver's library is loaded only if the configuration names it.
 
-    :raises ProbeError: for a register map or meter that no driver knows.
+    :raises ConfigError: for a register map or a value that a driver does not know.
     """
+    try:
+        return _probes(config)
+    except ValueError as error:
+        raise ConfigError(f"sensors: {error}") from None
+
+
+def _probes(config: Config) -> list[Probe]:
     probes: list[Probe] = [kind() for kind in PROBES]
     for meter in config.sensors.modbus:
         from probes.modbus import ModbusMeter  # noqa: PLC0415 - loads the driver

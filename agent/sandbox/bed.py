@@ -219,7 +219,12 @@ class AgentProcess:
         self.started_ns = time.time_ns()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent.cli.app", "run", "--config", str(self.config_file)],
+                [
+                    # It has no standard input to end by: the kernel ends it with us (prctl(2)).
+                    *("setpriv", "--pdeathsig", "TERM"),
+                    *(sys.executable, "-m", "agent.cli.app", "run"),
+                    *("--config", str(self.config_file)),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -170,7 +170,7 @@ def _exchange(
         said.receipts_issued,
         counted.get("receipts_verified", 0),
         said.receipts_acked,
-        said.receipts_rejected + counted.get("receipts_rejected", 0),
+        counted.get("receipts_rejected", 0),
         counted.get("checkpoints_verified", 0),
         counted.get("challenges_passed", 0),
         counted.get("challenges_failed", 0) + counted.get("challenges_refused", 0),
