@@ -313,13 +313,15 @@ def main(path: str) -> int:
         config = load(Path(path))
         log.configure(config.logging.level, json=config.logging.json)
         asyncio.run(run(config))
-    except (HearthError, AttestError) as error:
-        sys.stderr.write(f"hearth: {error}\n")
-        return error.exit_code
-    except ProbeError as error:
-        sys.stderr.write(f"hearth: {error}\n")
-        return error.exit_code
-    return 0
+    except* (HearthError, AttestError, ProbeError) as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        sys.stderr.write(f"hearth: {first}\n")
+        code = first.exit_code if isinstance(first, HearthError | AttestError | ProbeError) else 1
+    else:
+        code = 0
+    return code
 
 
 if __name__ == "__main__":
