@@ -188,7 +188,7 @@ class Settlement(Strict, frozen=True):
     pay_rune_file: str = ""  # for rebates; empty: nothing is ever paid
     payments_rune_file: str = ""  # listsendpays: without it no payment is retried or replaced
     key_file: str = ""  # 64 hex digits, for runes that are bound to our id
-    directory: str = ""  # statement: where statements are put; empty: <state_dir>/statements
+    directory: str = ""  # statement: the folder in which statements are put
     network: Annotated[str, Meta(pattern="^(bitcoin|testnet|signet|regtest)$")] = "bitcoin"
     least_msat: Count = 1_000_000  # an invoice is made from here on,
     age_seconds: Seconds = 86_400  # or when something has been due for so long

@@ -18,6 +18,7 @@ from agent.cli import (
     receipts,
     run,
     settlement,
+    settlement_reports,
     status,
     verify,
 )
@@ -44,6 +45,12 @@ app.add_typer(lease.app, name="lease")
 app.add_typer(attest.app, name="attest")
 app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
+settlement.app.command("status")(settlement_reports.status)
+settlement.app.command("history")(settlement_reports.history)
+settlement.app.command("export")(settlement_reports.export)
+settlement.app.command("statement")(settlement_reports.statement)
+settlement.app.command("proof")(settlement_reports.proof)
+receipts.app.command("export")(settlement_reports.export)
 app.add_typer(settlement.app, name="settlement")
 
 

@@ -90,11 +90,13 @@ CREATE TABLE invoices (
   through_sequence INTEGER NOT NULL, msat INTEGER NOT NULL, state INTEGER NOT NULL,
   payment_hash BLOB NOT NULL, idx INTEGER, change_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
--- Rebates and refunds; idx of their statement. `most_msat` counts against the caps from `begin_ns`.
+-- Rebates and refunds; idx of their statement. `most_msat` counts against the caps from `begin_ns`;
+-- `invoice` is the label that netted it.
 CREATE TABLE payouts (
   lease INTEGER NOT NULL REFERENCES leases, key TEXT NOT NULL, msat INTEGER NOT NULL,
   state INTEGER NOT NULL, idx INTEGER NOT NULL, most_msat INTEGER NOT NULL DEFAULT 0,
-  begin_ns INTEGER NOT NULL DEFAULT 0, change_ns INTEGER NOT NULL, PRIMARY KEY (lease, key)
+  begin_ns INTEGER NOT NULL DEFAULT 0, invoice TEXT NOT NULL DEFAULT '',
+  change_ns INTEGER NOT NULL, PRIMARY KEY (lease, key)
 ) WITHOUT ROWID;
 CREATE INDEX payouts_by_time ON payouts (begin_ns);
 -- Money that moved, numbered for each exchange without a gap; idx of its PaymentNotice. `msat` is

@@ -137,39 +137,6 @@ def lease_of_label(view: View, label: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-# --- the rail ------------------------------------------------------------------------------------
-
-
-def pay_index(view: View) -> int:
-    """How far payments to the node were entered."""
-    row = view.one("SELECT pay_index FROM rail")
-    return int(row[0]) if row else 0
-
-
-def heard(change: Transaction, index: int) -> None:
-    """Note how far, in the transaction that enters the payment."""
-    change.execute("UPDATE rail SET pay_index = max(pay_index, ?)", index)
-
-
-def rail_down(change: Transaction, unix_ns: int, error: str) -> None:
-    """Note that the rail does not answer, and since when."""
-    change.execute(
-        "UPDATE rail SET error = ?, down_since_ns = iif(down_since_ns = 0, ?, down_since_ns)",
-        error[:500],
-        unix_ns,
-    )
-
-
-def rail_up(change: Transaction) -> None:
-    """Note that it answers."""
-    change.execute("UPDATE rail SET error = '', down_since_ns = 0")
-
-
-def rail_warns(change: Transaction, warnings: str) -> None:
-    """Keep what its node warns of, a line each."""
-    change.execute("UPDATE rail SET warnings = ?", warnings[:2000])
-
-
 # --- entries -------------------------------------------------------------------------------------
 
 
@@ -230,6 +197,13 @@ class _Entry:
             bill.payment_hash,
             self.unix_ns,
         )
+        if bill.state is BillState.DUE:  # what was netted in this step is taken off this invoice
+            self.change.execute(
+                "UPDATE payouts SET invoice = ? WHERE lease = ? AND state = ? AND invoice = ''",
+                bill.label,
+                self.stored.row,
+                int(PayoutState.NETTED),
+            )
         said = self.change.one("SELECT idx FROM invoices WHERE label = ?", bill.label)
         if bill.state is not BillState.INVOICED or (said is not None and said[0] is not None):
             return

@@ -25,6 +25,7 @@ from agent.core.settlement import outstanding, step
 from agent.core.settling import Event, Inspect, Pay, Request, Tick, Work
 from agent.errors import Overloaded
 from agent.journal import ledger, settlement
+from agent.journal import rail as rail_rows
 from agent.journal.settlement import NO_RATE, Desk, Rate
 from agent.journal.store import Transaction, View
 from agent.node import Node
@@ -248,7 +249,7 @@ class Settlement:
                 await self.node.clock.sleep(SECOND)
 
     async def _hear(self) -> None:
-        after = await self.node.journal.read(settlement.pay_index)
+        after = await self.node.journal.read(rail_rows.pay_index)
         began = asyncio.get_running_loop().time()
         payments = await self.rail.paid_after(after, LISTEN_S)
         await self._note_up()
@@ -263,7 +264,7 @@ class Settlement:
             row = settlement.lease_of_label(change, payment.label)
             if row is not None:
                 self._enter(change, row, seen(payment.label, _paid(payment)))
-            settlement.heard(change, payment.pay_index)
+            rail_rows.heard(change, payment.pay_index)
 
     # --- the rail's health -----------------------------------------------------------------------
 
@@ -291,7 +292,7 @@ class Settlement:
         self._warnings = warnings
         for line in warnings.splitlines():
             logger.warning("rail_warns", rail=self.rail.name, warning=line)
-        await self.node.journal.write(lambda change: settlement.rail_warns(change, warnings))
+        await self.node.journal.write(lambda change: rail_rows.warns(change, warnings))
 
     async def _note_down(self, error: str) -> None:
         if self._error == error:
@@ -301,7 +302,7 @@ class Settlement:
         self._error = error
         now = self.unix_ns()
         with contextlib.suppress(Overloaded):
-            await self.node.journal.write(lambda change: settlement.rail_down(change, now, error))
+            await self.node.journal.write(lambda change: rail_rows.down(change, now, error))
 
     async def _note_up(self) -> None:
         if self._error == "":
@@ -309,7 +310,7 @@ class Settlement:
         logger.info("rail_up", rail=self.rail.name)
         self._error = ""
         with contextlib.suppress(Overloaded):
-            await self.node.journal.write(settlement.rail_up)
+            await self.node.journal.write(rail_rows.up)
 
     async def close(self) -> None:
         """Let go of the rail; what is under way there is found again at the next start."""

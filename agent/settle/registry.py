@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from agent.config import Settlement
+from agent.errors import ConfigError
 from agent.settle.access import read_access
 from agent.settle.none import NoRail
 from agent.settle.rail import Rail
 from agent.settle.remote import RemoteRail
+from agent.settle.statement import StatementRail
 
 
 def _none(_settings: Settlement) -> Rail:
@@ -19,10 +22,17 @@ def _core_lightning(settings: Settlement) -> Rail:
     return RemoteRail(settings.rail, read_access(settings))
 
 
+def _statement(settings: Settlement) -> Rail:
+    if not settings.directory:
+        raise ConfigError("settlement.directory: a folder for the statements is needed")
+    return StatementRail(Path(settings.directory))
+
+
 RAILS: Mapping[str, Callable[[Settlement], Rail]] = {
     "none": _none,
     "cln": _core_lightning,
     "cln-commando": _core_lightning,
+    "statement": _statement,
 }
 
 

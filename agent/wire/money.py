@@ -270,6 +270,45 @@ def standing(payload: bytes, units: Mapping[str, int]) -> tuple[Standing, tuple[
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One of our receipts as it is accounted: cumulative quantities and amounts."""
+
+    lease_id: str
+    sequence: int
+    span: Span
+    lines: tuple[tuple[int, int], ...]  # quantity and msat of each price, in their order
+    gross_msat: int
+    energy_mj: int | None
+    final: bool
+
+
+def metered(payload: bytes) -> Metered:
+    """Read one of our receipts.
+
+    :raises MalformedMessage: when it is none.
+    """
+    message = parse(lease_pb2.Receipt(), payload)
+    return Metered(
+        message.lease_id,
+        message.sequence,
+        _span(message.interval),
+        tuple((line.quantity, line.msat) for line in message.lines),
+        message.gross_msat_total,
+        message.energy.millijoules if message.HasField("energy") else None,
+        message.final,
+    )
+
+
+def rebate_window(payload: bytes) -> tuple[Span, int]:
+    """Read window and availability (ppm) off one of our RebateStatements.
+
+    :raises MalformedMessage: when it is none.
+    """
+    message = parse(lease_pb2.RebateStatement(), payload)
+    return _span(message.window), message.availability_ppm
+
+
 def decode_money(name: str, payload: bytes) -> MoneyRequest | None:
     """Decode an exchange's statement about money; None for another kind.
 

@@ -1,0 +1,206 @@
+"""`hearth settlement status | history | export | statement | proof`: read from the journal.
+
+They work with and without a daemon.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.journal.store import View
+
+Exchange = Annotated[
+    str, typer.Option("--exchange", help="Only this exchange: the beginning of its id.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Where to write; standard output by default.")
+]
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    FOCUS = "focus"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class What(StrEnum):
+    """What plain rows are about."""
+
+    RECEIPTS = "receipts"
+    PAYMENTS = "payments"
+
+
+def _open(path: Path) -> tuple[Config, View, dict[int, str]]:
+    from agent.config import load
+    from agent.exchange.enrolment import known
+    from agent.journal.store import View, connect
+
+    config = load(path)
+    connection = connect(Path(config.state_dir) / "journal.sqlite", readonly=True)
+    connection.execute("BEGIN")  # one snapshot, whatever a daemon writes meanwhile
+    view = View(connection)
+    return config, view, {row: item.display_name for row, item in known(view)}
+
+
+def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
+    """Show alarms, the rail, and where the money of each lease stands."""
+    from agent.settle import report
+    from agent.settle.alarms import alarms
+
+    settings, view, names = _open(config)
+    found = alarms(view, time.time_ns())
+    leases = report.standings(view, names)
+    if as_json:
+        rail = settings.settlement.rail
+        typer.echo(json.dumps({"rail": rail, "alarms": found, "leases": leases}, indent=2))
+        return
+    typer.echo(f"rail      {settings.settlement.rail}")
+    for line in found:
+        typer.echo(f"alarm     {line}")
+    if not leases:
+        typer.echo("no lease has books yet")
+    for row in leases:
+        typer.echo(
+            f"{str(row['lease_id'])[:13]}  {row['exchange_name']:12.12}  {row['state']:8}"
+            f"  billed {row['gross_msat']:>12}  received {row['received_msat']:>12}"
+            f"  unpaid {row['exposure_msat']:>12} of {row['credit_limit_msat']} msat"
+            f"  {row['credit']}"
+        )
+        if row["invoice"]:
+            label = str(row["invoice"])
+            typer.echo(
+                f"{'':13}  invoice {row['invoice_state']} {row['invoice_msat']} msat,"
+                f" through {label.rsplit('/', 1)[1]}"
+            )
+        if row["payouts_open_msat"] or row["payouts_paid_msat"] or row["netted_msat"]:
+            typer.echo(
+                f"{'':13}  given back: paid {row['payouts_paid_msat']}, netted"
+                f" {row['netted_msat']}, open {row['payouts_open_msat']} msat"
+            )
+
+
+def history(
+    config: ConfigFile = DEFAULT_PATH,
+    exchange: Exchange = "",
+    most: Annotated[int, typer.Option("--most", min=1, help="Only the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List payments, newest last."""
+    from agent.settle import report
+
+    _, view, names = _open(config)
+    rows = list(report.payments(view, names, exchange=exchange))[-most:]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo("no payments yet")
+    for row in rows:
+        worth = f"  {row['amount']} {row['currency']}" if row["currency"] else ""
+        typer.echo(
+            f"{row['exchange_name']:12.12} {row['number']:>6}  {row['paid']}"
+            f"  {row['msat']:>12} msat{worth}  {row['reference']}"
+        )
+
+
+def export(
+    config: ConfigFile = DEFAULT_PATH,
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
+    what: Annotated[What, typer.Option("--what", help="For csv and jsonl.")] = What.RECEIPTS,
+    exchange: Exchange = "",
+    out: Out = None,
+) -> None:
+    """Write billing records: FOCUS 1.4, or receipts or payments as plain CSV or JSON Lines."""
+    from agent.settle import focus, report
+    from agent.settle.engine import read_rate
+
+    settings, view, names = _open(config)
+    if form is Format.FOCUS:
+        issuer = focus.Issuer(settings.site.id, read_rate(settings))
+        _write(_csv(focus.rows(view, names, issuer, exchange=exchange), focus.COLUMNS), out)
+        return
+    rows = (
+        report.plain(view, names, exchange=exchange)
+        if what is What.RECEIPTS
+        else report.payments(view, names, exchange=exchange)
+    )
+    columns = report.RECEIPT_COLUMNS if what is What.RECEIPTS else report.PAYMENT_COLUMNS
+    text = _csv(rows, columns) if form is Format.CSV else _lines(rows)
+    _write(text, out)
+
+
+def statement(
+    year: Annotated[int, typer.Argument(help="Calendar year, UTC.")],
+    exchange: Annotated[str, typer.Argument(help="Exchange: the beginning of its id.")],
+    config: ConfigFile = DEFAULT_PATH,
+    out: Out = None,
+) -> None:
+    """Write the year's statement for one exchange as CSV, for a tax adviser.
+
+    Numbers run on without a gap over all years; each row has the exchange rate of its payment and
+    who stated it. The last row has the sums.
+    """
+    from agent.errors import JournalError
+    from agent.settle import report
+
+    _, view, names = _open(config)
+    rows = list(report.payments(view, names, exchange=exchange, year=year))
+    if len({row["exchange_id"] for row in rows}) > 1:
+        raise JournalError(f"more than one exchange begins with {exchange!r}; give more of its id")
+    rows.append(report.sums(rows))
+    _write(_csv(rows, report.PAYMENT_COLUMNS), out)
+
+
+def proof(
+    lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
+    sequence: Annotated[int, typer.Argument(help="Sequence of the receipt.")],
+    config: ConfigFile = DEFAULT_PATH,
+    out: Annotated[Path, typer.Option("--out", "-o")] = Path("payment-proof.json"),
+) -> None:
+    """Write the signed notice of the payment that covers a receipt, with all that proves it."""
+    from agent.exchange.enrolment import known
+    from agent.journal.proofs import export as prove
+    from agent.settle.report import payment_leaf
+
+    _, view, _ = _open(config)
+    index = payment_leaf(view, lease, sequence)
+    out.write_bytes(prove(view, index, [item.ak_chain for _, item in known(view)]))
+    typer.echo(str(out))
+
+
+def _csv(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
+    text = io.StringIO()
+    names = list(columns)
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: row.get(name) for name in names})
+    return text.getvalue()
+
+
+def _lines(rows: Iterable[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    out.write_text(text)
+    typer.echo(f"{out}: written {datetime.now(UTC).isoformat(timespec='seconds')}")

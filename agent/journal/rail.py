@@ -1,0 +1,35 @@
+"""What is kept of the rail: payments heard, since when it is down, what it warns of."""
+
+from __future__ import annotations
+
+from agent.journal.store import Transaction, View
+
+
+def pay_index(view: View) -> int:
+    """How far payments to the node were entered."""
+    row = view.one("SELECT pay_index FROM rail")
+    return int(row[0]) if row else 0
+
+
+def heard(change: Transaction, index: int) -> None:
+    """Note how far, in the transaction that enters the payment."""
+    change.execute("UPDATE rail SET pay_index = max(pay_index, ?)", index)
+
+
+def down(change: Transaction, unix_ns: int, error: str) -> None:
+    """Note that the rail does not answer, and since when."""
+    change.execute(
+        "UPDATE rail SET error = ?, down_since_ns = iif(down_since_ns = 0, ?, down_since_ns)",
+        error[:500],
+        unix_ns,
+    )
+
+
+def up(change: Transaction) -> None:
+    """Note that it answers."""
+    change.execute("UPDATE rail SET error = '', down_since_ns = 0")
+
+
+def warns(change: Transaction, warnings: str) -> None:
+    """Keep what its node warns of, a line each."""
+    change.execute("UPDATE rail SET warnings = ?", warnings[:2000])
