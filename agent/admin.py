@@ -91,8 +91,9 @@ class Admin(AdminServiceServicer):
         now = node.clock.now()
 
         def ask(view: View) -> tuple[dict[str, int], int, Head | None, list[ledger.Stored]]:
+            free = ledger.free(view, node.total, now)
             return (
-                ledger.free(view, node.total, now),
+                dict.fromkeys(free, 0) if node.journal.full else free,
                 view.size(),
                 newest(view),
                 ledger.leases(view),
@@ -218,6 +219,10 @@ class Admin(AdminServiceServicer):
 
     def _next_steps(self, exchanges: list[admin_pb2.ExchangeStatus]) -> list[str]:
         steps = []
+        if self._node.journal.full:
+            steps.append(
+                f"make room on the disk of {self._node.state}: it is full, and nothing is offered"
+            )
         if not self._links:
             steps.append(
                 "enrol with an exchange: hearth enroll HOST:PORT --token TOKEN [--ca FILE]"

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -101,12 +102,39 @@ class Daemon:
             await forever_idle()
         news = asyncio.Event()
         asyncio.get_running_loop().add_reader(hotplug.fileno(), news.set)
+        due = False
         while True:
             await news.wait()
             await self.node.clock.sleep(SETTLE_NS)  # a device comes as a burst of events
             news.clear()
-            if hotplug.drain() and await self.node.look_again():
+            due = bool(hotplug.drain()) or due
+            if due:
+                due = not await self._tolerate(self._look_again)
+            if due:
+                news.set()
+
+    async def _look_again(self) -> None:
+        if await self.node.look_again():
+            self.wake()
+
+    async def keep_space(self) -> NoReturn:
+        """Say when the disk is full, offer nothing then, and set space aside again."""
+        journal = self.node.journal
+        known = False
+
+        async def step() -> None:
+            nonlocal known
+            if journal.full:
+                await asyncio.to_thread(journal.recover)
+            if journal.full is not known:
+                known = journal.full
+                if known:
+                    logger.warning("disk_full", path=str(journal.path))
+                else:
+                    logger.info("disk_has_room", path=str(journal.path))
                 self.wake()
+
+        await every(self.node.clock, SECOND, step)
 
     async def checkpoint(self) -> NoReturn:
         """Cut a checkpoint at its interval, and at once when asked."""
@@ -138,13 +166,15 @@ class Daemon:
         if head is not None:
             logger.debug("checkpoint", sequence=head.sequence, size=head.size)
 
-    async def _tolerate(self, step: object) -> None:
-        """A full disk holds things up; it ends nothing and loses nothing."""
+    async def _tolerate(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """A full disk holds things up; it ends nothing and loses nothing. Whether `step` went."""
         try:
-            await step()  # type: ignore[operator]
+            await step()
         except Overloaded as error:
             logger.warning("journal_overloaded", error=str(error))
             await self.node.clock.sleep(SECOND)
+            return False
+        return True
 
     def connect(self, link: Link) -> None:
         """Keep a session with one exchange."""
@@ -267,6 +297,7 @@ async def run(config: Config, host: Host | None = None) -> None:
                 "reconcile": daemon.reconcile(),
                 "checkpoint": daemon.checkpoint(),
                 "hardware": daemon.follow_hardware(host),
+                "space": daemon.keep_space(),
                 "watchdog": watchdog(daemon),
                 **daemon.settlement.tasks(),
                 **{

@@ -201,7 +201,13 @@ class Delivery:
     # --- receipts ------------------------------------------------------------------------------
 
     async def close_due(self) -> None:
-        """Cut a receipt for every lease whose interval is over, all in one commit."""
+        """Cut a receipt for every lease whose interval is over, all in one commit.
+
+        While the disk is full intervals go on: totals are cumulative, and what room there is
+        belongs to final receipts.
+        """
+        if self.node.journal.full:
+            return
         due = [
             key
             for key, item in self.running.items()

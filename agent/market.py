@@ -107,6 +107,11 @@ class Market:
     _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
     _cut_times: dict[int, int] = field(default_factory=dict)  # exchange row -> CLOCK_BOOTTIME
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing new is taken on: by the operator's wish, or because the disk is full."""
+        return self.draining or self.node.journal.full
+
     # --- time ----------------------------------------------------------------------------------
 
     def exchange_time(self, exchange_id: str, server_ns: int) -> None:
@@ -163,7 +168,7 @@ class Market:
                     self.node.total,
                     now,
                     self.now_at(exchange_id),
-                    draining=self.draining,
+                    draining=self.closed,
                     trusted=till.renews(change, exchange),
                 )
                 self._note("reserve", key, decision.outcome, decision.detail)
@@ -268,7 +273,7 @@ class Market:
 
     def _available(self, view: View, now: Instant) -> dict[str, int]:
         free = ledger.free(view, self.node.total, now)
-        return dict.fromkeys(free, 0) if self.draining else free
+        return dict.fromkeys(free, 0) if self.closed else free
 
     def _due(
         self, view: View, to: _Audience, available: Units, now: Instant

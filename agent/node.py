@@ -16,6 +16,7 @@ from agent.config import Config
 from agent.core.ledger import sellable
 from agent.errors import DaemonError, JournalError
 from agent.journal.scribe import Scribe
+from agent.journal.space import Reserve
 from agent.journal.store import Journal, Transaction, View
 from agent.root import boot_log, find_tpm, open_root
 from agent.version import code_sha256, version
@@ -142,7 +143,8 @@ class Node:
         # The TPM takes its time; the disk and sysfs need not wait for it.
         opening = asyncio.create_task(asyncio.to_thread(open_root, config, host, lock.directory))
         try:
-            journal = Journal(lock.directory / "journal.sqlite")
+            reserve = Reserve(lock.directory / "reserve")
+            journal = Journal(lock.directory / "journal.sqlite", reserve)
         except BaseException:
             opening.cancel()
             lock.give_back()

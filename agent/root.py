@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from agent.config import Config
+from agent.errors import Overloaded
 from attest.errors import TpmError
 from attest.eventlog import MAX_LOG
 from attest.formats import MAX_INLINE, Blob
@@ -83,11 +85,19 @@ def boot_log(tcti: str, host: Host) -> Blob | None:
 
 
 def write_secret(file: Path, content: bytes) -> None:
-    """Write a file that only this user may read: whole or not at all."""
+    """Write a file that only this user may read: whole or not at all.
+
+    :raises Overloaded: when the disk does not take it.
+    """
     part = file.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    part.rename(file)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise Overloaded(f"{file}: {error.strerror}") from error

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from agent.errors import JournalError, Overloaded
 from agent.journal.schema import SCHEMA, VERSION
+from agent.journal.space import Reserve
 from attest import merkle
 
 T = TypeVar("T")
@@ -75,6 +76,12 @@ def _of_the_disk(error: Exception) -> bool:
     """Whether an error says that the disk is full or gone, and not that a statement is wrong."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return isinstance(error, sqlite3.OperationalError) and code & 0xFF != sqlite3.SQLITE_ERROR
+
+
+def _full(error: BaseException | None) -> bool:
+    """Whether the disk has no room left (EDQUOT counts)."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
 class View:
@@ -210,9 +217,19 @@ Change = Callable[[Transaction], T]
 class Journal:
     """The journal of one host. Only one process writes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
+        """Open it, or make it.
+
+        :param reserve: space that is given up when the disk is full.
+        :raises JournalError: when it cannot be opened.
+        """
         self.path = path
-        self._writer = connect(path)
+        self._reserve = reserve
+        # The disk is full, or too full for a reserve: take nothing new on, finish what there is.
+        self.full = False
+        self._writer = self._opened()
+        if reserve is not None and not self.full:
+            self.full = not reserve.make()
         self._reader = connect(path, readonly=True)
         self._changes: queue.SimpleQueue[tuple[Change[Any], Future[Any]] | None] = (
             queue.SimpleQueue()
@@ -223,6 +240,25 @@ class Journal:
         self.on_commit: Callable[[], object] = lambda: None  # called by the writer's thread
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return connect(self.path)
+        except JournalError as error:
+            if not _full(error.__cause__) or not self._give_up():
+                raise
+        return connect(self.path)
+
+    def _give_up(self) -> bool:
+        """Note that the disk is full; whether space was given up, so that trying again may help."""
+        self.full = True
+        return self._reserve is not None and self._reserve.give_up()
+
+    def recover(self) -> bool:
+        """Set the reserve aside again, if there is room; whether all is as it should be."""
+        if self.full and (self._reserve is None or self._reserve.make()):
+            self.full = False
+        return not self.full
 
     def submit(self, change: Change[T]) -> Future[T]:
         """Hand a change to the writer; the future answers after the commit.
@@ -295,8 +331,20 @@ class Journal:
                 self._commit(work)
 
     def _commit(self, work: Iterable[tuple[Change[Any], Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any]] = []
         pending = [item for item in work if item[1].set_running_or_notify_cancel()]
+        error = self._attempt(pending)
+        if _full(error) and self._give_up():
+            pending = [item for item in pending if not item[1].done()]
+            error = self._attempt(pending)
+        if error is not None:
+            failure = Overloaded(f"{self.path}: {error}")
+            for _, future in pending:
+                if not future.done():
+                    future.set_exception(failure)
+
+    def _attempt(self, pending: list[tuple[Change[Any], Future[Any]]]) -> sqlite3.Error | None:
+        """Run all changes in one commit and answer; or nothing stands and the error is returned."""
+        done: list[tuple[Future[Any], Any]] = []
         connection = self._writer
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -316,12 +364,9 @@ class Journal:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            failure = Overloaded(f"{self.path}: {error}")
-            for _, future in pending:
-                if not future.done():
-                    future.set_exception(failure)
-            return
+            return error
         self.commits += 1
         for future, result in done:
             future.set_result(result)
         self.on_commit()
+        return None

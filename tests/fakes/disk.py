@@ -36,3 +36,4 @@ def full(journal: Journal) -> Iterator[None]:
         yield
     finally:
         journal._writer = writer
+        assert journal.recover()  # as the daemon does once a second
