@@ -14,7 +14,7 @@ from hearth.v1 import common_pb2, lease_pb2, session_pb2, settlement_pb2
 from agent.core import availability, rebate
 from agent.core.availability import Exclusion, Span, Standing
 from agent.core.rebate import Level, Rebate, Tier
-from agent.sandbox.exchange import billing
+from agent.sandbox.exchange import billing, judge
 from agent.sandbox.exchange.identity import Exchange, timestamp
 from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
@@ -140,16 +140,16 @@ def state_unstated(db: sqlite3.Connection, exchange: Exchange, silence_ns: int) 
     before_ns = exchange.now_ns() - silence_ns
     told = []
     rows = db.execute(
-        "SELECT node_id, lease_id, windows FROM lease WHERE countersigned != x''"
-        " AND stage NOT IN ('REFUSED', 'EXPIRED', 'FAILED')"
+        "SELECT node_id, lease_id, windows, agreement, detail, receipt FROM lease"
+        " WHERE countersigned != x'' AND stage NOT IN ('REFUSED', 'EXPIRED', 'FAILED')"
     ).fetchall()
     for row in rows:
+        if not _closed(row, row["windows"], before_ns):
+            continue
+        # Only now: a lease's history is every receipt it ever got.
         history = _history(db, row["node_id"], row["lease_id"])
         index, stated = row["windows"], False
-        while True:
-            window = availability.window(history.span, history.level.window_ns, index)
-            if window.start_ns >= window.end_ns or window.end_ns > before_ns:
-                break
+        while _closed(row, index, before_ns):
             stated |= _state(db, exchange, row["node_id"], row["lease_id"], history, index)
             index += 1
         db.execute(
@@ -159,6 +159,13 @@ def state_unstated(db: sqlite3.Connection, exchange: Exchange, silence_ns: int) 
         if stated:
             told.append(row["node_id"])
     return told
+
+
+def _closed(lease: sqlite3.Row, index: int, before_ns: int) -> bool:
+    """Whether a lease has a window of this index, and it ended before."""
+    contract = lease_pb2.LeaseAgreement.FromString(lease["agreement"])
+    window = availability.window(_span(lease, contract), _level(contract).window_ns, index)
+    return window.start_ns < window.end_ns <= before_ns
 
 
 def _state(
@@ -221,7 +228,7 @@ def _judge(history: _History, window: Span) -> Rebate:
 
 def _history(db: sqlite3.Connection, node_id: str, lease_id: str) -> _History:
     lease = db.execute(
-        "SELECT agreement, detail, stage FROM lease WHERE node_id = ? AND lease_id = ?",
+        "SELECT agreement, detail, receipt FROM lease WHERE node_id = ? AND lease_id = ?",
         (node_id, lease_id),
     ).fetchone()
     if lease is None or not lease["agreement"]:
@@ -235,22 +242,29 @@ def _history(db: sqlite3.Connection, node_id: str, lease_id: str) -> _History:
     ).fetchall()
     standings: list[Standing] = []
     outages: list[Span] = []
-    final = False
     for row in rows:
         signed = common_pb2.SignedEnvelope.FromString(row["envelope"])
         if signed.payload_type != _RECEIPT:
             continue
         receipt = lease_pb2.Receipt.FromString(signed.payload)
-        final = receipt.final
         standings.append(_standing(receipt, signed.payload, units))
         for event in receipt.clock_events:
             if event.kind in _OUTAGES:
                 start = event.event_time.ToNanoseconds()
                 outages.append(Span(start, start + event.magnitude.ToNanoseconds()))
+    return _History(
+        contract, _level(contract), _span(lease, contract), tuple(standings), tuple(outages)
+    )
+
+
+def _span(lease: sqlite3.Row, contract: lease_pb2.LeaseAgreement) -> Span:
+    """The agreed time, or up to the final receipt where tenant or exchange ended it early."""
     span = Span(contract.start_time.ToNanoseconds(), contract.end_time.ToNanoseconds())
-    if final and _tenant_or_exchange(lease["detail"]):
-        span = Span(span.start_ns, min(span.end_ns, standings[-1].span.end_ns))
-    return _History(contract, _level(contract), span, tuple(standings), tuple(outages))
+    if lease["receipt"] and _tenant_or_exchange(lease["detail"]):
+        last = judge.registers(lease["receipt"])
+        if last.final:
+            return Span(span.start_ns, min(span.end_ns, last.end_ns))
+    return span
 
 
 def _standing(receipt: lease_pb2.Receipt, payload: bytes, units: dict[str, int]) -> Standing:
