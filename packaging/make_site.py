@@ -19,6 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 PLAN = tomllib.loads((Path(__file__).parent / "debian" / "site.toml").read_text("utf-8"))
+# Debian has this text once for all (Debian Policy 12.5).
+APACHE = re.compile(
+    r"^ *Apache License\n *Version 2\.0, January 2004\n.*?END OF TERMS AND CONDITIONS$",
+    re.DOTALL | re.MULTILINE,
+)
 LICENCE = re.compile(r"(licen[cs]e|copying|notice|authors)[^/]*$", re.IGNORECASE)
 SCHEMES = ("purelib", "platlib")  # the only parts of a wheel's .data folder that are modules
 
@@ -79,6 +84,8 @@ def unpack(wheel: Path, site: Path) -> None:
             if path is None or not kept(path):
                 continue
             target, content = site / path, archive.read(entry)
+            if content.startswith(b"#!"):  # a module is not run by its name
+                content = b"# " + content[2:]
             if target.exists() and target.read_bytes() != content:
                 raise SystemExit(f"{wheel.name}: {path} is not as in another wheel")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +108,8 @@ def licences(wheel: Path) -> str:
             for name in names
             if ".dist-info/" in name and LICENCE.search(name)
         ]
-    return "\n".join(facts) + "\n\n" + "\n\n".join(text.strip() for text in texts)
+    text = "\n".join(facts) + "\n\n" + "\n\n".join(text.strip() for text in texts)
+    return APACHE.sub("Apache License 2.0: /usr/share/common-licenses/Apache-2.0", text)
 
 
 def make_site(part: str, site: Path, notice: Path, folders: Sequence[str]) -> None:

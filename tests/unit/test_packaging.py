@@ -17,6 +17,7 @@ from agent.version import version
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "packaging" / "debian"
+APACHE = (ROOT / "LICENSE").read_text()
 MAKE_SITE = ROOT / "packaging" / "make_site.py"
 
 
@@ -94,14 +95,19 @@ def test_wheels_share_a_folder_and_leave_their_noise_behind(tmp_path: Path) -> N
     extension = {f"thing.cpython-{tag}-x86_64-linux-gnu.so": tag for tag in ("311", "313")}
     for path, text in extension.items():
         modules = {path: text, "thing.py": "same", "thing/tests/test_it.py": "", "it/x.pyi": ""}
-        licence = {"thing-1.dist-info/licenses/LICENSE": "do what you like"}
+        modules["run.py"] = "#!/usr/bin/env python\n"
+        licence = {"thing-1.dist-info/licenses/LICENSE": f"{APACHE}\nand do what you like"}
         wheel(tmp_path / "wheels" / text, "thing", {**modules, **licence})
     wheel(tmp_path / "wheels", "pygments", {"pygments.py": ""})  # left out
     assert site(tmp_path).returncode == 0
     files = (file for file in (tmp_path / "site").rglob("*") if file.is_file())
     found = {str(file.relative_to(tmp_path / "site")) for file in files}
-    assert found == {*extension, "thing.py", "thing-1.dist-info/METADATA"}
-    assert "do what you like" in (tmp_path / "notice").read_text()
+    assert found == {*extension, "thing.py", "run.py", "thing-1.dist-info/METADATA"}
+    assert (tmp_path / "site" / "run.py").read_text() == "# /usr/bin/env python\n"
+    notice = (tmp_path / "notice").read_text()
+    assert "and do what you like" in notice
+    assert "common-licenses/Apache-2.0" in notice
+    assert "TERMS AND CONDITIONS" not in notice
 
 
 def test_wheels_that_disagree_are_refused(tmp_path: Path) -> None:
