@@ -2,7 +2,8 @@
 
 A hundred leases hold units already; a hundred requests of one exchange wait at a time and share a
 commit, as they do when they come in one batch. The peer is SQLite alone with one insert a commit:
-what a reservation that waits for its own commit costs at least.
+what a reservation that waits for its own commit costs at least. Of 21 rounds in turns the best:
+a busy neighbour only ever takes away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import json
 import os
 import sqlite3
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -94,8 +94,7 @@ def rows() -> list[dict[str, object]]:
             (reserve_all(node, row, (found[0], found[1])), alone(Path(name))) for _ in range(ROUNDS)
         ]
     loop.close()
-    ours = statistics.median(a for a, _ in pairs)
-    theirs = statistics.median(b for _, b in pairs)
+    ours, theirs = (max(column) for column in zip(*pairs, strict=True))
     return [
         {
             "name": "ledger",

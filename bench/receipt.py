@@ -5,6 +5,8 @@ receipts that are encoded and signed. `receipt-signed` signs each with the envel
 `receipt-cut` is all of it, from a lease's meter: price, encode, sign, and move the lease on.
 `receipt-slow-tpm` is `receipt` while the log's head is signed again and again by a root of trust
 that takes 300 ms, against one that answers at once.
+
+Short rounds in turns, and of each the best: a busy neighbour only ever takes away.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import statistics
 import tempfile
 import threading
 import time
@@ -34,9 +35,11 @@ from attest.software import SoftwareRoot
 from bench import standing
 
 COMMIT = 1000
-COMMITS = 20
-COMMITS_CUT = 2
-ROUNDS = 5
+COMMITS = 4
+ROUNDS = 20
+COMMITS_CUT = 1
+COMMITS_SIGNING = 20  # long enough for several heads
+ROUNDS_SIGNING = 5
 TPM_S = 0.3
 TYPE = dsse.payload_type("Receipt")
 
@@ -73,7 +76,7 @@ def alone(directory: Path, payloads: list[list[bytes]]) -> float:
         books.execute("COMMIT")
     spent = time.perf_counter() - begin
     books.close()
-    return COMMITS * COMMIT / spent
+    return len(payloads) * COMMIT / spent
 
 
 def slow_and_quick(
@@ -83,7 +86,7 @@ def slow_and_quick(
 
     async def signing(root: SoftwareRoot) -> float:
         now = node.clock.now()
-        work = loop.run_in_executor(None, rate, node, change)
+        work = loop.run_in_executor(None, rate, node, change, COMMITS_SIGNING)
         while not work.done():
             await checkpoints.cut(
                 node.journal, node.scribe, root, node.origin, now.boot_id, now.wall_ns
@@ -96,9 +99,9 @@ def slow_and_quick(
             loop.run_until_complete(signing(SlowRoot(key))),
             loop.run_until_complete(signing(SoftwareRoot(key))),
         )
-        for _ in range(ROUNDS)
+        for _ in range(ROUNDS_SIGNING)
     ]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    return max(slow for slow, _ in pairs), max(quick for _, quick in pairs)
 
 
 def rows() -> list[dict[str, object]]:
@@ -116,7 +119,8 @@ def rows() -> list[dict[str, object]]:
             return encode_receipt(cut)
 
         payloads = [
-            [payload(turn * COMMIT + place) for place in range(COMMIT)] for turn in range(COMMITS)
+            [payload(turn * COMMIT + place) for place in range(COMMIT)]
+            for turn in range(COMMITS_SIGNING)
         ]
         signatures = scribe.seal("Receipt", b"").signatures
 
@@ -153,16 +157,14 @@ def rows() -> list[dict[str, object]]:
 
         found = [
             (
-                alone(Path(name), payloads),
+                alone(Path(name), payloads[:COMMITS]),
                 rate(node, given),
                 rate(node, signed),
                 rate(node, cut, COMMITS_CUT),
             )
             for _ in range(ROUNDS)
         ]
-        peer, plain, with_signing, whole = (
-            statistics.median(column) for column in zip(*found, strict=True)
-        )
+        peer, plain, with_signing, whole = (max(column) for column in zip(*found, strict=True))
         slow, quick = slow_and_quick(loop, node, given)
     loop.close()
     sqlite_alone = f"SQLite alone, {COMMIT} a commit"
