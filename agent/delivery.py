@@ -36,6 +36,7 @@ from probes.reading import Counter, Gauge, Instant
 logger = structlog.get_logger()
 
 LIMITS_EVERY = 10  # samples between two looks at the limits
+REPLACE_AFTER = 10  # samples without a cgroup before it is made again
 AGAIN_NS = 10 * SECOND  # until what does not end is tried to be ended again
 OUTAGE_PATIENCE_NS = 60 * SECOND  # for an exchange to say how long the power was off
 STEPPING = (LeaseState.RESERVED, LeaseState.COMMITTED, LeaseState.CLOSING)
@@ -51,6 +52,7 @@ class _Running:
     cgroup: LeaseCgroup
     limits_in_force: bool
     samples: int = 0
+    unread: int = 0  # samples since the cgroup was last read
     again_ns: int = 0  # CLOCK_BOOTTIME before which ending it is not tried again
 
 
@@ -138,6 +140,7 @@ class Delivery:
         if item.samples % LIMITS_EVERY == 0:
             item.limits_in_force = item.cgroup.limits_in_force()
         reading = item.cgroup.read(limits_in_force=item.limits_in_force)
+        item.unread = 0 if reading is not None else item.unread + 1
         lease = item.stored.lease
         outage = None
         if meter.at.boot_id != at.boot_id and self.market.heard(lease.key.exchange_id):
@@ -302,6 +305,9 @@ class Delivery:
             over = self.market.now_at(lease.key.exchange_id, now) >= lease.end_ns
             if lease.state is LeaseState.ACTIVE and over:
                 await self._end(item.stored, CloseReason.END_TIME)
+            elif item.unread >= REPLACE_AFTER:  # not made at the start, or somebody removed it
+                item.unread = 0
+                await self._replace(item.stored)
         for stored in steps:
             now = self.node.clock.now()
             exchange_ns = self.market.now_at(stored.lease.key.exchange_id, now)
