@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ WAIT_S = 30.0
 ROOT = Path(__file__).parents[2]
 
 
+LOGGED = re.compile(r"[IWEF]\d{4} [\d:.]+ ")  # the C++ half of gRPC, of a client's handshake
 TRACE = "Traceback (most recent call last):"
 GONE = (
     'grpc._cython.cygrpc.ExecuteBatchError: Failed "execute_batch":'
@@ -78,7 +80,7 @@ class SandboxProcess:
         """
         found: list[str] = []
         for line in (self.directory / "log.jsonl").read_text().splitlines():
-            if not line.startswith("{"):
+            if not line.startswith("{") and not LOGGED.match(line):
                 found.append(line)
             if line.startswith(GONE):
                 del found[-1 - found[::-1].index(TRACE) :]
