@@ -118,12 +118,10 @@ def events(view: View, stored: Stored, books: Account) -> Iterator[Event]:
     if lease.receipt_sequence > books.issued or (lease.state in OVER and not books.final):
         for index, found in judged(view, stored, books.windows):
             yield Judged(index, found)
-    final = lease.state in OVER and stored.acked_through == lease.receipt_sequence
-    said = (stored.acked_through, stored.acked_msat, final)
-    if stored.acked_through and said != (books.through, books.uncontested, books.final):
+    if stored.acked_through:
         at = receipt(view, stored, stored.acked_through)
-        if said != (books.through, min(stored.acked_msat, at.gross_msat), books.final):
-            yield Acked(stored.acked_through, at.sha256, at.gross_msat, stored.acked_msat, final)
+        final = lease.state in OVER and stored.acked_through == lease.receipt_sequence
+        yield Acked(stored.acked_through, at.sha256, at.gross_msat, stored.acked_msat, final)
     if lease.state in _NEVER_BEGAN and not lease.receipt_sequence and not books.final:
         yield Ended()
 

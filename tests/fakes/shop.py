@@ -1,0 +1,269 @@
+"""A world whose leases are paid: a Lightning double for each side, and the test's own time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import Message
+from hearth.v1 import lease_pb2, settlement_pb2
+
+from agent.config import Offer, RebateTier, Settlement
+from agent.core.bill import Account
+from agent.core.invoice import payout_text
+from agent.journal import settlement
+from agent.journal.ledger import Stored
+from agent.journal.store import View
+from agent.sandbox.lightningd.caller import DirectCaller
+from agent.sandbox.lightningd.methods import make_node
+from agent.sandbox.lightningd.network import Network
+from agent.settle.engine import Settlement as Engine
+from agent.settle.lightning import LightningNode
+from agent.settle.rail import (
+    Attempt,
+    DecodedInvoice,
+    Invoice,
+    InvoiceState,
+    Payment,
+    PaymentOrder,
+    PayOutcome,
+    Rail,
+    RailHealth,
+)
+from tests.fakes import spine
+from tests.fakes.spine import SECOND
+from tests.fakes.world import World
+
+OFFER = Offer(
+    receipt_seconds=60,
+    window_seconds=600,
+    rebates=(
+        RebateTier(below_ppm=990_000, permille=100),
+        RebateTier(below_ppm=500_000, permille=1000),
+    ),
+    credit_limit_msat=1_000_000,
+    payment_seconds=3600,
+    least_invoice_msat=1,
+)
+MONEY = Settlement(
+    rail="cln",
+    socket="/nowhere",
+    network="regtest",
+    least_msat=1,
+    invoice_life_seconds=7200,
+    net_rebates_after_seconds=7200,
+)
+
+
+class DirectRail:
+    """`Rail` over a node in this process; nothing ever waits."""
+
+    name = "direct"
+
+    def __init__(self, node: LightningNode) -> None:
+        self._node = node
+
+    async def health(self) -> RailHealth:
+        return self._node.health()
+
+    async def invoice(
+        self, label: str, amount_msat: int, description: str, expiry_s: int
+    ) -> Invoice:
+        return self._node.invoice(label, amount_msat, description, expiry_s)
+
+    async def invoice_state(self, label: str) -> InvoiceState | None:
+        return self._node.invoice_state(label)
+
+    async def paid_after(self, pay_index: int, wait_s: int) -> tuple[Payment, ...]:
+        return self._node.paid_after(pay_index, 0)
+
+    async def decode(self, text: str) -> DecodedInvoice:
+        return self._node.decode(text)
+
+    async def pay(self, order: PaymentOrder) -> PayOutcome:
+        return self._node.pay(order)
+
+    async def attempts(self, payment_hash: bytes) -> tuple[Attempt, ...]:
+        return self._node.attempts(payment_hash)
+
+    async def invoice_from_offer(self, offer: str, amount_msat: int | None, wait_s: int) -> str:
+        return self._node.invoice_from_offer(offer, amount_msat, wait_s)
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Shop:
+    """One exchange, its leases, and what it knows of them."""
+
+    world: World
+    network: Network
+    engine: Engine
+    rail: Rail | None
+    acks: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    async def open(cls, state: Path, *, rail: Rail | None = None, **parts: Any) -> Shop:
+        world = await World.open(state, **{"offer": OFFER, "settlement": MONEY, **parts})
+        network = Network(lambda: world.clock.wall_ns / SECOND, seed=1)
+        for name in ("operator", "exchange"):
+            make_node(network, name)
+        shop = cls(world, network, Engine.__new__(Engine), rail)
+        shop.engine = shop.begin()
+        return shop
+
+    def begin(self) -> Engine:
+        """The engine of a new start."""
+        rail = self.rail or DirectRail(LightningNode(DirectCaller(self.operator)))
+        engine = Engine(self.world.node, rail, self.world.market.now_at)
+        self.world.market.desk = engine.desk
+        return engine
+
+    async def restart(self) -> None:
+        """kill -9 of the agent, and a new start."""
+        self.world.crash()
+        await self.world.start()
+        self.world.hear()
+        self.engine = self.begin()
+
+    @property
+    def operator(self) -> Any:
+        return self.network.nodes["operator"]
+
+    @property
+    def exchange(self) -> Any:
+        return self.network.nodes["exchange"]
+
+    # --- time and the agent ----------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """One look, one round of errands, one look for payments."""
+        self.network.advance()
+        self.engine._rests.clear()
+        await self.engine.look(ticking=True)
+        if self.engine.desk.policy.collects:
+            await self.engine._round()
+            await self.engine._hear()
+            await self.engine.look(ticking=True)
+
+    async def minutes(self, count: int) -> None:
+        """Let time pass with all that is due; receipts every minute."""
+        for _ in range(count):
+            await self.world.seconds(60)
+            await self.engine.look(ticking=True)
+
+    def passes(self, seconds: int) -> None:
+        """Let time pass and nothing be done."""
+        self.world.clock.tick(seconds * SECOND)
+        self.network.advance()
+
+    async def stored(self) -> Stored:
+        return await self.world.stored()
+
+    async def books(self) -> Account:
+        stored = await self.stored()
+        found = await self.world.node.journal.read(
+            lambda view: settlement.account(view, stored.row)
+        )
+        assert found is not None
+        return found
+
+    async def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        def run(view: View) -> list[tuple[Any, ...]]:
+            return view.all(query, *values)
+
+        return await self.world.node.journal.read(run)
+
+    # --- the exchange ----------------------------------------------------------------------------
+
+    async def say(self, message: Message) -> None:
+        """The exchange states something."""
+        pen = self.world.pens[0]
+        await spine.tell(self.world.market, pen, pen.sign(message))
+
+    async def told(self, name: str) -> list[Any]:
+        """What the exchange was told of a kind, decoded."""
+        row = self.world.pens[0].row
+        sent = await self.world.node.journal.read(lambda view: spine.sent(view, row, name))
+        kind = getattr(settlement_pb2, name, None) or getattr(lease_pb2, name)
+        return [kind.FromString(item.payload) for item in sent]
+
+    async def acknowledge(
+        self, *, contested: int = 0, disputes: list[lease_pb2.Dispute] | None = None
+    ) -> None:
+        """Accept the newest receipt."""
+        row = self.world.pens[0].row
+        sent = await self.world.node.journal.read(lambda view: spine.sent(view, row, "Receipt"))
+        newest = sent[-1].payload
+        receipt = lease_pb2.Receipt.FromString(newest)
+        await self.say(
+            lease_pb2.ReceiptAck(
+                lease_id=receipt.lease_id,
+                accepted_through=receipt.sequence,
+                accepted_sha256=hashlib.sha256(newest).digest(),
+                uncontested_msat_total=receipt.gross_msat_total - contested,
+                disputes=disputes or [],
+            )
+        )
+
+    async def pay(self, *, extra_msat: int = 0) -> int:
+        """Pay the newest invoice; returns how much."""
+        invoice = (await self.told("Invoice"))[-1]
+        if extra_msat:
+            total = invoice.amount_msat + extra_msat
+            self._send(invoice.payment_hash, total, invoice.bolt11)
+            return int(total)
+        self.exchange.call("xpay", invstring=invoice.bolt11)
+        return int(invoice.amount_msat)
+
+    def _send(self, payment_hash: bytes, msat: int, _bolt11: str) -> None:
+        """Pay more than was asked, as a payer may (BOLT 4)."""
+        paid = self.operator.invoice_of(payment_hash.hex())
+        assert paid is not None
+        self.operator.record_paid(paid, msat)
+
+    def preimage(self, payment_hash: bytes) -> bytes:
+        invoice = self.operator.invoice_of(payment_hash.hex())
+        assert invoice is not None
+        return bytes.fromhex(invoice.preimage)
+
+    def payout_invoice(
+        self,
+        statement: bytes,
+        msat: int,
+        label: str = "payout",
+        *,
+        text: str = "",
+        life: int = 3600,
+    ) -> str:
+        """The exchange's own invoice for a payout."""
+        due = payout_text(self.world.pens[0].exchange_id, spine.lease_id(1), statement)
+        made = self.exchange.call(
+            "invoice",
+            amount_msat=msat,
+            label=label,
+            description=text or due,
+            expiry=life,
+            deschashonly=True,
+        )
+        return str(made["bolt11"])
+
+    async def ask_payout(self, statement: bytes, bolt11: str) -> None:
+        await self.say(
+            settlement_pb2.RebateInvoice(
+                lease_id=spine.lease_id(1), rebate_statement_sha256=statement, bolt11=bolt11
+            )
+        )
+
+    async def payload_sha256(self, name: str, place: int = -1) -> bytes:
+        """Digest of one of the agent's statements."""
+        row = self.world.pens[0].row
+        sent = await self.world.node.journal.read(lambda view: spine.sent(view, row, name))
+        return hashlib.sha256(sent[place].payload).digest()
+
+    async def freeze(self, *, frozen: bool) -> None:
+        """The lease is delivered nothing, or something again."""
+        self.world.places.freeze((await self.stored()).lease.key, frozen=frozen)

@@ -1,0 +1,539 @@
+"""Settlement over journal, engine, rail and double, without processes; time is the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hearth.v1 import lease_pb2, settlement_pb2
+
+from agent.config import Caps, Settlement
+from agent.core.bill import BillState
+from agent.core.credit import CreditLevel
+from agent.core.lease import CloseReason, LeaseState
+from agent.core.payout import PayoutState
+from agent.errors import MalformedMessage
+from agent.settle.alarms import alarms
+from agent.settle.none import NoRail
+from agent.settle.rail import RailDown
+from tests.fakes import spine
+from tests.fakes.shop import MONEY, OFFER, DirectRail, Shop
+from tests.fakes.spine import SECOND
+
+REFUSED = settlement_pb2.PayoutRefusalReason
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    opened = await Shop.open(tmp_path)
+    yield opened
+    opened.world.node.close()
+
+
+async def finish(shop: Shop) -> None:
+    """The lease ends, and everything about it is paid."""
+    await shop.world.release()
+    await shop.minutes(1)
+    await shop.acknowledge()
+    await shop.settle()
+
+
+async def test_receipts_become_money(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(3)
+    assert await shop.told("Invoice") == []
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    receipts = await shop.world.receipts()
+    assert invoice.amount_msat == receipts[-1].gross_msat_total
+    assert invoice.through_sequence == receipts[-1].sequence
+    assert invoice.label.endswith(f"/{spine.lease_id(1)}/{receipts[-1].sequence}")
+    await shop.pay()
+    await shop.settle()
+    (notice,) = await shop.told("PaymentNotice")
+    assert hashlib.sha256(notice.preimage).digest() == invoice.payment_hash
+    assert notice.amount_msat == invoice.amount_msat
+    await finish(shop)
+    assert len(await shop.told("Invoice")) == 2
+    await shop.pay()
+    await shop.settle()
+    assert (await shop.stored()).lease.state is LeaseState.SETTLED
+    books = await shop.books()
+    assert books.exposure == books.owed == 0
+    numbers = await shop.ask("SELECT number FROM payments ORDER BY number")
+    assert numbers == [(1,), (2,)]
+    assert shop.world.findings() == []
+
+
+async def test_small_amounts_wait_until_they_are_worth_an_invoice(tmp_path: Path) -> None:
+    shop = await Shop.open(
+        tmp_path, settlement=msgspec.structs.replace(MONEY, least_msat=10_000, age_seconds=1800)
+    )
+    await shop.world.lease()
+    await shop.minutes(2)  # about 30 msat a second
+    await shop.acknowledge()
+    await shop.settle()
+    assert await shop.told("Invoice") == []
+    await shop.minutes(5)
+    await shop.acknowledge()
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 1, "by amount"
+    await shop.pay()
+    await shop.settle()
+    await shop.minutes(1)
+    await shop.acknowledge()
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 1
+    shop.passes(1801)
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 2, "by age"
+    shop.world.node.close()
+
+
+async def test_what_is_paid_too_much_is_credit_and_comes_back(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    await shop.settle()
+    paid = await shop.pay(extra_msat=100_000)
+    await shop.settle()
+    assert (await shop.books()).received == paid
+    await shop.minutes(3)
+    await shop.acknowledge()
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 1, "credit is used up first"
+    await finish(shop)
+    (refund,) = await shop.told("RefundStatement")
+    receipts = await shop.world.receipts()
+    assert refund.msat == paid - receipts[-1].gross_msat_total
+    statement = await shop.payload_sha256("RefundStatement")
+    await shop.ask_payout(statement, shop.payout_invoice(statement, refund.msat))
+    await shop.settle()
+    assert (await shop.books()).returned == refund.msat
+    assert (await shop.stored()).lease.state is LeaseState.SETTLED
+    assert shop.exchange.call("listinvoices")["invoices"][0]["status"] == "paid"
+
+
+async def test_an_expired_invoice_comes_again_under_another_label(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    shop.passes(7201)
+    await shop.settle()
+    await shop.settle()
+    first, second = await shop.told("Invoice")
+    assert second.label == f"{first.label}-r2"
+    assert second.amount_msat == first.amount_msat
+    await shop.pay()
+    await shop.settle()
+    books = await shop.books()
+    assert books.received == first.amount_msat
+    states = await shop.ask("SELECT state FROM invoices ORDER BY label")
+    assert states == [(BillState.EXPIRED,), (BillState.PAID,)]
+
+
+async def test_a_payment_that_the_node_forgot_is_shown_by_the_exchange(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    await shop.pay()
+    preimage = shop.preimage(invoice.payment_hash)
+    shop.operator.call("delinvoice", label=invoice.label, status="paid")
+    await shop.restart()
+    await shop.settle()
+    assert [bill.state for bill in (await shop.books()).bills] == [BillState.LOST]
+    now = shop.engine.unix_ns()
+    told = await shop.world.node.journal.read(lambda view: alarms(view, now))
+    assert any("no longer knows" in line for line in told)
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    second = (await shop.told("Invoice"))[-1]
+    assert second.pending_msat == invoice.amount_msat, "what may be paid is not asked for again"
+    await shop.say(
+        settlement_pb2.PaymentNotice(
+            lease_id=invoice.lease_id, payment_hash=invoice.payment_hash, preimage=preimage
+        )
+    )
+    await shop.settle()
+    books = await shop.books()
+    assert books.received == invoice.amount_msat
+    assert len(books.bills) == 1
+
+
+async def test_a_wrong_preimage_proves_nothing(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    notice = settlement_pb2.PaymentNotice(
+        lease_id=invoice.lease_id, payment_hash=invoice.payment_hash, preimage=bytes(32)
+    )
+    with pytest.raises(MalformedMessage, match="preimage"):
+        await shop.say(notice)
+
+
+@pytest.mark.parametrize("point", ["request", "attempt", "sent", "paid", "reply"])
+async def test_killed_at_any_moment_it_goes_on(shop: Shop, point: str) -> None:
+    """The node dies inside a call, the agent after it: one invoice, one payment, one rebate."""
+    from agent.sandbox.lightningd.network import Fault
+
+    await shop.world.lease()
+    await shop.minutes(11)
+    await shop.acknowledge()
+    shop.network.faults.append(Fault("operator", point, "kill"))
+    for _ in range(4):
+        try:
+            await shop.settle()
+        except RailDown:
+            await shop.restart()
+            shop.operator.restart()
+            shop.network.faults.clear()
+            shop.passes(61)
+    (invoice,) = await shop.told("Invoice")
+    await shop.pay()
+    await shop.settle()
+    assert (await shop.books()).received == invoice.amount_msat
+    assert len(shop.operator.call("listinvoices")["invoices"]) == 1
+
+
+# --- rebates -------------------------------------------------------------------------------------
+
+
+async def missed(shop: Shop) -> lease_pb2.RebateStatement:
+    """A lease of which a window was half delivered; returns the statement."""
+    await shop.world.lease()
+    await shop.minutes(4)
+    await shop.freeze(frozen=True)
+    await shop.minutes(3)
+    await shop.freeze(frozen=False)
+    await shop.minutes(4)
+    (statement,) = await shop.told("RebateStatement")
+    assert isinstance(statement, lease_pb2.RebateStatement)
+    return statement
+
+
+async def test_a_missed_service_level_is_given_back_without_a_claim(shop: Shop) -> None:
+    statement = await missed(shop)
+    assert 690_000 <= statement.availability_ppm <= 710_000
+    receipts = await shop.world.receipts()
+    window = [item for item in receipts if item.sequence <= 10]
+    assert abs(statement.msat - window[-1].gross_msat_total // 10) <= 1
+    digest = await shop.payload_sha256("RebateStatement")
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat))
+    await shop.settle()
+    (row,) = shop.exchange.call("listinvoices")["invoices"]
+    assert row["status"] == "paid"
+    (notice,) = await shop.told("PaymentNotice")
+    assert notice.statement_sha256 == digest
+    assert notice.payment_hash.hex() == row["payment_hash"]
+    ((msat, fee),) = await shop.ask("SELECT msat, fee_msat FROM payments")
+    assert msat == -statement.msat
+    assert fee >= 0
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "again"))
+    await shop.settle()
+    assert (await shop.told("PayoutRefusal"))[-1].reason == REFUSED.PAYOUT_REFUSAL_REASON_PAID
+    assert shop.world.findings() == []
+
+
+async def test_what_nobody_asks_for_is_netted_and_not_paid_then(shop: Shop) -> None:
+    statement = await missed(shop)
+    shop.passes(7201)
+    await shop.minutes(1)
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    receipts = await shop.world.receipts()
+    assert invoice.amount_msat == receipts[-1].gross_msat_total - statement.msat
+    digest = await shop.payload_sha256("RebateStatement")
+    assert list(invoice.netted_statement_sha256) == [digest]
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat))
+    await shop.settle()
+    assert (await shop.told("PayoutRefusal"))[-1].reason == REFUSED.PAYOUT_REFUSAL_REASON_NETTED
+    assert shop.exchange.call("listinvoices")["invoices"][0]["status"] == "unpaid"
+
+
+@pytest.mark.parametrize(
+    ("reason", "wrong"),
+    [
+        ("AMOUNT", {"more": 1}),
+        ("DESCRIPTION", {"text": "something else"}),
+        ("EXPIRY", {"life": 30}),
+        ("UNREADABLE", {"bolt11": "lnbcrt1nonsense"}),
+        ("UNKNOWN_STATEMENT", {"statement": bytes(32)}),
+        ("NETWORK", {"network": "bitcoin"}),
+        ("ABOVE_CAP", {"caps": Caps(payment_msat=10)}),
+        ("ABOVE_DAY_CAP", {"caps": Caps(day_msat=10)}),
+        ("ABOVE_EXCHANGE_CAP", {"caps": Caps(exchange_day_msat=10)}),
+    ],
+)
+async def test_an_invoice_that_is_not_right_is_refused_and_says_why(
+    tmp_path: Path, reason: str, wrong: dict[str, Any]
+) -> None:
+    settings = msgspec.structs.replace(
+        MONEY,
+        network=wrong.get("network", "regtest"),
+        caps=wrong.get("caps", Caps()),
+    )
+    shop = await Shop.open(tmp_path, settlement=settings)
+    statement = await missed(shop)
+    digest = await shop.payload_sha256("RebateStatement")
+    bolt11 = wrong.get("bolt11") or shop.payout_invoice(
+        digest,
+        statement.msat + wrong.get("more", 0),
+        text=wrong.get("text", ""),
+        life=wrong.get("life", 3600),
+    )
+    await shop.ask_payout(wrong.get("statement", digest), bolt11)
+    await shop.settle()
+    (refusal,) = await shop.told("PayoutRefusal")
+    name = f"PAYOUT_REFUSAL_REASON_{reason}"
+    assert settlement_pb2.PayoutRefusalReason.Name(refusal.reason) == name
+    assert await shop.told("PaymentNotice") == []
+    assert shop.operator.call("listsendpays")["payments"] == []
+    shop.world.node.close()
+
+
+async def test_another_invoice_is_taken_only_when_the_first_has_failed(shop: Shop) -> None:
+    statement = await missed(shop)
+    digest = await shop.payload_sha256("RebateStatement")
+    shop.network.holds.everything = True
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "first"))
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is PayoutState.PAYING
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "second"))
+    assert (await shop.told("PayoutRefusal"))[
+        -1
+    ].reason == REFUSED.PAYOUT_REFUSAL_REASON_PAYING_ANOTHER
+    shop.passes(3600 + 901)
+    shop.network.holds.everything = False
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is PayoutState.FAILED_SAFE
+    assert (await shop.told("PayoutRefusal"))[-1].reason == REFUSED.PAYOUT_REFUSAL_REASON_FAILED
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "third"))
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    paid = [
+        row for row in shop.exchange.call("listinvoices")["invoices"] if row["status"] == "paid"
+    ]
+    assert [row["label"] for row in paid] == ["third"]
+
+
+async def test_both_sides_state_one_rebate(shop: Shop) -> None:
+    statement = await missed(shop)
+    own = lease_pb2.RebateStatement()
+    own.CopyFrom(statement)
+    await shop.say(own)
+    digest = hashlib.sha256(own.SerializeToString(deterministic=True)).digest()
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat))
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    wrong = lease_pb2.RebateStatement()
+    wrong.CopyFrom(statement)
+    wrong.msat += 1
+    with pytest.raises(MalformedMessage, match="computed"):
+        await shop.say(wrong)
+    early = lease_pb2.RebateStatement()
+    early.CopyFrom(statement)
+    early.window.start_time.seconds += 600
+    early.window.end_time.seconds += 600
+    with pytest.raises(MalformedMessage, match="window"):
+        await shop.say(early)
+
+
+# --- credit --------------------------------------------------------------------------------------
+
+
+async def levels(shop: Shop) -> list[int]:
+    return [notice.level for notice in await shop.told("CreditNotice")]
+
+
+async def test_exposure_is_answered_step_by_step(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=20_000)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease(hours=24)
+    await shop.minutes(12)  # 32 msat a second
+    assert await levels(shop) == [CreditLevel.WARNED]
+    await shop.acknowledge()
+    await shop.settle()
+    await shop.pay()
+    await shop.settle()
+    assert await levels(shop) == [CreditLevel.WARNED, CreditLevel.WITHIN]
+    await shop.minutes(12)
+    shop.passes(3601)
+    await shop.settle()
+    assert (await levels(shop))[-1] == CreditLevel.NOT_RENEWED
+    decision = await shop.world.reserve(2)
+    assert decision.outcome == lease_pb2.LEASE_OUTCOME_CREDIT
+    shop.passes(3600)
+    await shop.settle()
+    assert (await levels(shop))[-1] == CreditLevel.STOPPED
+    stored = await shop.stored()
+    assert stored.lease.state is LeaseState.CLOSING
+    assert stored.lease.reason is CloseReason.CREDIT_LIMIT
+    await shop.minutes(1)
+    assert (await shop.stored()).lease.state is LeaseState.CLOSED
+    assert shop.world.findings() == []
+    shop.world.node.close()
+
+
+async def test_far_beyond_the_limit_nothing_waits(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=5_000)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease(hours=24)
+    await shop.minutes(6)
+    assert await levels(shop) == [
+        CreditLevel.WARNED,
+        CreditLevel.NOT_RENEWED,
+        CreditLevel.STOPPED,
+    ]
+    shop.world.node.close()
+
+
+async def test_a_week_without_the_node_loses_nothing(tmp_path: Path) -> None:
+    """The rail is down for seven days; the lease's terms allow for it."""
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=10**9, receipt_seconds=3600)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease(hours=24 * 20)
+    shop.operator.kill()
+    for _ in range(7):
+        for _ in range(24):
+            # A sample a minute is as good as sixty here; each is within the meter's patience.
+            await shop.world.seconds(2)
+            shop.world.clock.tick(3598 * SECOND)
+            await shop.world.seconds(2)
+        await shop.acknowledge()
+        with pytest.raises(RailDown):
+            await shop.settle()
+    assert (await shop.stored()).lease.state is LeaseState.ACTIVE
+    assert len((await shop.books()).bills) == 1
+    shop.operator.restart()
+    for _ in range(2):
+        await shop.settle()
+        await shop.pay()
+        await shop.settle()
+    books = await shop.books()
+    assert books.received == (await shop.world.receipts())[-1].gross_msat_total
+    assert len(await shop.told("Invoice")) == 2, "one that waited, one for all since"
+    assert shop.world.findings() == []
+    shop.world.node.close()
+
+
+async def test_prepaid_is_invoiced_ahead_drawn_down_and_returned(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(
+        OFFER, mode="prepaid", advance_msat=40_000, credit_limit_msat=20_000
+    )
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease()
+    await shop.settle()
+    (first,) = await shop.told("Invoice")
+    assert first.amount_msat == first.advance_msat == 40_000
+    assert first.label.endswith("/0")
+    await shop.pay()
+    await shop.settle()
+    assert (await shop.books()).exposure < 0
+    await shop.minutes(6)
+    await shop.acknowledge()
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 1, "less than half is used"
+    await shop.minutes(6)
+    await shop.acknowledge()
+    await shop.settle()
+    second = (await shop.told("Invoice"))[-1]
+    assert second.amount_msat == second.uncontested_msat_total, "filled up again"
+    await shop.pay()
+    await shop.settle()
+    await finish(shop)
+    (refund,) = await shop.told("RefundStatement")
+    gross = (await shop.world.receipts())[-1].gross_msat_total
+    assert refund.msat == first.amount_msat + second.amount_msat - gross
+    shop.world.node.close()
+
+
+async def test_without_a_rail_nobody_is_cut_off(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=5_000)
+    shop = await Shop.open(tmp_path, offer=offer, settlement=Settlement(), rail=NoRail())
+    await shop.world.lease()
+    await shop.minutes(20)
+    await shop.acknowledge()
+    await shop.settle()
+    assert await levels(shop) == [CreditLevel.WARNED]
+    assert (await shop.stored()).lease.state is LeaseState.ACTIVE
+    ((name, task),) = shop.engine.tasks().items()
+    task.close()
+    assert name == "settlement-books", "no task waits for a rail that is none"
+    shop.world.node.close()
+
+
+# --- disputes ------------------------------------------------------------------------------------
+
+
+async def test_a_dispute_is_answered_and_holds_nothing_else_up(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(3)
+    dispute = lease_pb2.Dispute(dispute_id="d1", sequence=2, contested_msat=1_000)
+    await shop.acknowledge(contested=1_000, disputes=[dispute])
+    await shop.acknowledge(contested=1_000, disputes=[dispute])
+    await shop.settle()
+    (answer,) = await shop.told("DisputeStep")
+    assert answer.kind == lease_pb2.DISPUTE_STEP_KIND_ANSWER
+    assert len(answer.evidence_sha256) == 2
+    (invoice,) = await shop.told("Invoice")
+    gross = (await shop.world.receipts())[-1].gross_msat_total
+    assert invoice.amount_msat == gross - 1_000
+    await shop.pay()
+    await shop.settle()
+    await shop.say(
+        lease_pb2.DisputeStep(dispute_id="d1", kind=lease_pb2.DISPUTE_STEP_KIND_WITHDRAW)
+    )
+    await shop.acknowledge()
+    await shop.settle()
+    assert (await shop.told("Invoice"))[-1].amount_msat == 1_000
+    with pytest.raises(MalformedMessage, match="no open dispute"):
+        await shop.say(
+            lease_pb2.DisputeStep(dispute_id="d1", kind=lease_pb2.DISPUTE_STEP_KIND_WITHDRAW)
+        )
+
+
+# --- a node that hangs ---------------------------------------------------------------------------
+
+
+class Hanging(DirectRail):
+    """Takes every call and never answers."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def _hang(self, *_: object) -> Any:
+        await asyncio.Event().wait()
+
+    health = invoice = invoice_state = paid_after = pay = attempts = _hang  # type: ignore[assignment]
+
+
+async def test_a_node_that_hangs_holds_nothing_else_up(tmp_path: Path) -> None:
+    shop = await Shop.open(tmp_path, rail=Hanging())
+    await shop.world.lease()
+    tasks = [asyncio.create_task(task) for task in shop.engine.tasks().values()]
+    shop.world.node.journal.on_commit = shop.engine.bell.set
+    await shop.world.seconds(130)
+    await shop.acknowledge()
+    async with asyncio.timeout(5):
+        while not (await shop.books()).bills:
+            shop.engine.bell.set()
+            await asyncio.sleep(0.01)
+    assert len(await shop.world.receipts()) >= 2
+    for task in tasks:
+        task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    shop.world.node.close()
