@@ -182,12 +182,11 @@ class Transaction(View):
         self.connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", stored)
         for exchange in exchanges:
             last = self._outbox_grow(exchange, len(leaves))
-            self.connection.executemany(
-                "INSERT INTO outbox VALUES (?, ?, ?, NULL)",
-                [
-                    (exchange, last + place, first + place - 1)
-                    for place in range(1, len(leaves) + 1)
-                ],
+            self.execute(
+                "INSERT INTO outbox SELECT ?1, ?2 + idx, idx, NULL FROM entries WHERE idx >= ?3",
+                exchange,
+                last + 1 - first,
+                first,
             )
         return first
 
