@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 PLAN = tomllib.loads((Path(__file__).parent / "debian" / "site.toml").read_text("utf-8"))
 # Debian has this text once for all (Debian Policy 12.5).
 APACHE = re.compile(
-    r"^ *Apache License\n *Version 2\.0, January 2004\n.*?any such warranty or\s+additional liability\."
-    r"(\s*END OF TERMS AND CONDITIONS)?$",
+    r"^ *Apache License\n *Version 2\.0, January 2004\n.*?"
+    r"any such warranty or\s+additional liability\.(\s*END OF TERMS AND CONDITIONS)?$",
     re.DOTALL | re.MULTILINE,
 )
 LICENCE = re.compile(r"(licen[cs]e|copying|notice|authors)[^/]*$", re.IGNORECASE)
