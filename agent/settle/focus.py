@@ -145,10 +145,11 @@ def _credits(view: View, stored: Stored, name: str, issuer: Issuer) -> Iterator[
         if not str(key).startswith("rebate/"):
             continue  # a refund gives back money, and changes no cost
         window, ppm = money.rebate_window(decode_envelope(view.envelope(int(index))).payload)
+        rate = report.rate_of(view, stored.row, invoice or key)
         yield _ordered(
             {
-                **_charge(stored, name, issuer, None),
-                **_costs(-int(msat), issuer.rate),
+                **_charge(stored, name, issuer, rate),
+                **_costs(-int(msat), _rate(issuer, rate)),
                 **_periods(window, int(change_ns)),
                 "ChargeCategory": "Credit",
                 "ChargeClass": _class(window.start_ns, int(change_ns)),

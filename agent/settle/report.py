@@ -15,7 +15,7 @@ from agent.core.payout import PayoutState
 from agent.errors import JournalError
 from agent.journal import ledger, settlement
 from agent.journal.ledger import Stored
-from agent.journal.settlement import NO_RATE, Rate
+from agent.journal.settlement import Rate
 from agent.journal.store import View
 from agent.wire import money
 from agent.wire.money import Metered
@@ -127,6 +127,17 @@ def _invoices_of(view: View, lease: int) -> list[tuple[int, str]]:
             *map(int, (BillState.INVOICED, BillState.PAID, BillState.LOST)),
         )
     ]
+
+
+def rate_of(view: View, lease: int, reference: str) -> Rate | None:
+    """The exchange rate at a payment; None while there is none."""
+    row = view.one(
+        "SELECT currency, minor_per_bitcoin, rate_source FROM payments"
+        " WHERE lease = ? AND reference = ?",
+        lease,
+        reference,
+    )
+    return None if row is None else Rate(*row)
 
 
 def plain(view: View, names: Names, *, exchange: str = "", lease: str = "") -> Iterator[Row]:
@@ -245,15 +256,6 @@ def standings(view: View, names: Names) -> list[Row]:
             }
         )
     return rows
-
-
-def current_rate(view: View) -> Rate:
-    """The rate of the newest payment."""
-    row = view.one(
-        "SELECT currency, minor_per_bitcoin, rate_source FROM payments"
-        " ORDER BY paid_ns DESC LIMIT 1"
-    )
-    return Rate(*row) if row is not None else NO_RATE
 
 
 RECEIPT_COLUMNS = (
