@@ -39,6 +39,7 @@ from agent.sensors import configured
 from agent.settle.engine import Settlement
 from agent.settle.registry import open_rail
 from agent.supervise import Backoff, every, forever, retrying
+from agent.wire.stream import Capability
 from attest.errors import AttestError, TpmError
 from attest.keys import SoftwareKey
 from probes.host import Host
@@ -179,6 +180,8 @@ class Daemon:
     def connect(self, link: Link) -> None:
         """Keep a session with one exchange."""
         self.links.append(link)
+        if self.settlement.desk.policy.collects:
+            link.capabilities = tuple(Capability)
         node = self.node
 
         async def renewal(channel: grpc.aio.Channel, nonce: bytes) -> None:

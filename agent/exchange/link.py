@@ -13,6 +13,7 @@ import grpc
 from agent.clock import SECOND
 from agent.core.session import Allowance
 from agent.exchange.enrolment import Enrolment
+from agent.wire.stream import Capability
 
 MOST_CHALLENGES = 10  # answered at once; then one a second: a TPM signs a few times a second
 
@@ -35,6 +36,7 @@ class Link:
     enrolment: Enrolment
     tls_key: bytes  # PEM
     tls_spki: bytes
+    capabilities: tuple[Capability, ...] = ()  # that this agent offers
     standing: Standing = field(default_factory=Standing)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     challenges: Allowance = field(default_factory=lambda: Allowance(MOST_CHALLENGES, SECOND))

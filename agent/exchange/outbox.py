@@ -89,6 +89,11 @@ def delivered(change: Transaction, exchange: int, through: int) -> bool:
     )
 
 
+def settles(change: Transaction, exchange: int, *, settles: bool) -> None:
+    """Note whether the exchange has said that it can be invoiced."""
+    change.execute("UPDATE exchanges SET settles = ? WHERE id = ?", settles, exchange)
+
+
 def bundle(view: View, exchange: int, witnessed: int, sent: int) -> Bundle | None:
     """What moves an exchange from the size it witnessed to the newest head; None: nothing would.
 

@@ -180,6 +180,7 @@ class Session:
                     self._log_id,
                     cursors.applied_through,
                     cursors.leases,
+                    self._link.capabilities,
                 ),
             )
             response = await self._read(call)
@@ -199,6 +200,8 @@ class Session:
             )
             await self._write(call, wire.evidence(content))
         await self._advance(welcome.delivered_through)
+        settles = wire.Capability.LIGHTNING_BOLT11 in welcome.capabilities
+        await self._journal.write(lambda change: outbox.settles(change, row, settles=settles))
         return welcome.nonce
 
     async def _agree(self, head: wire.Witnessed) -> None:

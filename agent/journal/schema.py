@@ -31,7 +31,8 @@ CREATE TABLE exchanges (
   outbox_last INTEGER NOT NULL DEFAULT 0,
   delivered_through INTEGER NOT NULL DEFAULT 0,
   applied_through INTEGER NOT NULL DEFAULT 0,
-  witnessed_size INTEGER NOT NULL DEFAULT 0
+  witnessed_size INTEGER NOT NULL DEFAULT 0,
+  settles INTEGER NOT NULL DEFAULT 0 -- it said that it can be invoiced
 );
 -- What goes to an exchange: a leaf, or an envelope that is none.
 CREATE TABLE outbox (

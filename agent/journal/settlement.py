@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -140,10 +140,17 @@ def lease_of_label(view: View, label: str) -> int | None:
 # --- entries -------------------------------------------------------------------------------------
 
 
+def policy_for(view: View, policy: Policy, exchange: int) -> Policy:
+    """The operator's policy towards one exchange: one that cannot be invoiced is not."""
+    row = view.one("SELECT settles FROM exchanges WHERE id = ?", exchange)
+    return policy if row is not None and row[0] else replace(policy, collects=False)
+
+
 def enter(change: Transaction, desk: Desk, stored: Stored, books: Account, event: Event) -> Account:
     """Take one event into the books of a lease, with all that follows; returns them after it."""
     now_ns = desk.exchange_ns(books.exchange_id)
-    after, effects = step(books, event, desk.policy, now_ns)
+    policy = policy_for(change, desk.policy, stored.exchange)
+    after, effects = step(books, event, policy, now_ns)
     entry = _Entry(change, desk, stored, now_ns, desk.unix_ns())
     for effect in effects:
         after = entry.note(after, effect)

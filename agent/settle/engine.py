@@ -154,7 +154,11 @@ class Settlement:
     def _moved_by_time(self, view: View) -> Iterator[int]:
         for row, books in settlement.open_accounts(view):
             now_ns = self.exchange_ns(books.exchange_id)
-            if step(books, Tick(), self.desk.policy, now_ns)[0] != books:
+            stored = ledger.by_row(view, row)
+            if stored is None:
+                continue
+            policy = settlement.policy_for(view, self.desk.policy, stored.exchange)
+            if step(books, Tick(), policy, now_ns)[0] != books:
                 yield row
 
     def _catch_up(self, change: Transaction, rows: list[int]) -> None:

@@ -20,6 +20,13 @@ from attest.formats import envelope_from_proto
 BATCH_BYTES = 256 * 1024  # EnvelopeBatch in session.proto
 
 
+class Capability(IntEnum):
+    """hearth.v1.Capability, those this agent knows: neither side sends what it did not list."""
+
+    LIGHTNING_BOLT11 = 3
+    PREPAID = 4
+
+
 class Refusal(IntEnum):
     """hearth.v1.ChallengeRefusal: an honest refusal is not silence."""
 
@@ -77,6 +84,7 @@ class Welcome:
     witnessed: Witnessed | None
     delivered_through: int
     snapshot_required: bool
+    capabilities: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,7 @@ def hello(
     log_id: str,
     applied_through: int,
     cursors: Sequence[LeaseCursor],
+    capabilities: Sequence[Capability] = (),
 ) -> session_pb2.SessionRequest:
     """The first message of a session."""
     return session_pb2.SessionRequest(
@@ -143,6 +152,7 @@ def hello(
             session_epoch=epoch,
             log_id=log_id,
             delivered_through=applied_through,
+            capabilities=[enum(attestation_pb2.Capability, item) for item in capabilities],
             lease_cursors=[
                 session_pb2.LeaseCursor(
                     lease_id=cursor.lease_id,
@@ -304,6 +314,7 @@ def _welcome(message: session_pb2.Welcome) -> Welcome:
         witnessed=_witnessed(message.witnessed) if message.HasField("witnessed") else None,
         delivered_through=message.delivered_through,
         snapshot_required=message.snapshot_required,
+        capabilities=frozenset(int(item) for item in message.capabilities),
     )
 
 

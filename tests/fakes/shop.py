@@ -13,6 +13,7 @@ from hearth.v1 import lease_pb2, settlement_pb2
 from agent.config import Offer, RebateTier, Settlement
 from agent.core.bill import Account
 from agent.core.invoice import payout_text
+from agent.exchange import outbox
 from agent.journal import settlement
 from agent.journal.ledger import Stored
 from agent.journal.store import View
@@ -108,6 +109,9 @@ class Shop:
     @classmethod
     async def open(cls, state: Path, *, rail: Rail | None = None, **parts: Any) -> Shop:
         world = await World.open(state, **{"offer": OFFER, "settlement": MONEY, **parts})
+        await world.node.journal.write(
+            lambda change: outbox.settles(change, world.pens[0].row, settles=True)
+        )
         network = Network(lambda: world.clock.wall_ns / SECOND, seed=1)
         for name in ("operator", "exchange"):
             make_node(network, name)

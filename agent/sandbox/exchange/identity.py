@@ -36,6 +36,16 @@ class Exchange:
         """Lower-case hex SHA-256 of the statement key's SPKI."""
         return self.authority.exchange_id
 
+    @property
+    def capabilities(self) -> list[attestation_pb2.Capability]:
+        """What this exchange supports beyond the core: being invoiced, where it has a node."""
+        if self.options.lightning is None:
+            return []
+        return [
+            attestation_pb2.CAPABILITY_LIGHTNING_BOLT11,
+            attestation_pb2.CAPABILITY_PREPAID,
+        ]
+
     def sign(self, message: Message) -> common_pb2.SignedEnvelope:
         """State something: serialised once, signed as those bytes."""
         payload_type = envelope.payload_type(type(message).__name__)

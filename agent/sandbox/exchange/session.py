@@ -167,6 +167,7 @@ class Session:
             witnessed=opened.head.to_proto() if opened.head and opened.head.size else None,
             delivered_through=opened.received,
             lease_cursors=opened.leases,
+            capabilities=self._exchange.capabilities,
         )
 
     async def _attest(self, evidence: bytes) -> None:
