@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from agent.sandbox.swtpm import Swtpm
     from attest.tpm import Tpm
+
+# A property holds or it does not; how long one example takes on a busy machine is another matter.
+settings.register_profile("hearth", deadline=None)
+settings.load_profile("hearth")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

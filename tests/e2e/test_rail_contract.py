@@ -200,11 +200,11 @@ async def test_waiting_for_nothing_ends(rig: Rig) -> None:
 
 async def test_an_expired_invoice_is_not_paid(rig: Rig) -> None:
     label = rig.label()
-    made = await rig.operator.invoice(label, 21_000, "soon over", 1)
+    made = await rig.operator.invoice(label, 21_000, "soon over", 4)
     state = await rig.operator.invoice_state(label)
     assert state is not None
     assert state.status is InvoiceStatus.UNPAID
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(5.5)
     outcome = await rig.exchange.pay(PaymentOrder(made.bolt11, made.payment_hash, 21_000, 5000))
     assert isinstance(outcome, NotPaid)
     assert outcome.reason is Reason.EXPIRED
