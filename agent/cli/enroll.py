@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,6 +82,24 @@ def _by_hand(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, s
             done = await enroll(node, url, token, pem or None)
         finally:
             node.close()
+            _give_to_owner(Path(settings.state_dir))
         return done.display_name, done.exchange_id, assurance_name(done.assurance)
 
     return asyncio.run(work())
+
+
+def _give_to_owner(state: Path) -> None:
+    """Let root leave nothing in the state directory that the daemon's user could not open."""
+    directory = state.stat()
+    if os.geteuid() != 0 or directory.st_uid == 0:
+        return
+    for path in state.iterdir():
+        # The directory's owner may have put a link here to something that is not theirs.
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        facts = os.fstat(file)
+        if facts.st_uid == 0 and facts.st_nlink == 1 and stat.S_ISREG(facts.st_mode):
+            os.fchown(file, directory.st_uid, directory.st_gid)
+        os.close(file)
