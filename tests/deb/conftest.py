@@ -45,6 +45,9 @@ class System:
     def up(self) -> None:
         subprocess.run(self._bed("up"), check=True, timeout=90, stdout=subprocess.DEVNULL)
 
+    def reboot(self) -> None:
+        subprocess.run(self._bed("reboot"), check=True, timeout=90, stdout=subprocess.DEVNULL)
+
     def down(self) -> None:
         subprocess.run(self._bed("down"), check=False, timeout=60)
 
