@@ -1,0 +1,115 @@
+"""On a machine of its own: attested, metered within its limits, through whatever happens to it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import UNITS, World, until
+
+pytestmark = pytest.mark.long
+
+DISK = {"driver": "nvme", "id": "n1", "drive": "nvme", "serial": "S1", "bus": "hp0"}
+PLUG = json.dumps({"execute": "device_add", "arguments": DISK})
+UNPLUG = json.dumps({"execute": "device_del", "arguments": {"id": "n1"}})
+
+
+@pytest.fixture(scope="module")
+def lease(world: World) -> str:
+    return world.place()
+
+
+@pytest.fixture(scope="module")
+def tenant(world: World, lease: str) -> str:
+    return world.work(lease)
+
+
+def test_it_is_a_virtual_tpm_and_booted_as_its_log_says(world: World) -> None:
+    figures = world.exchange.figures()
+    assert figures["assurance"] == "virtual-tpm"
+    claims = {claim["name"]: claim for claim in figures["claims"]}
+    assert claims["instance-identity"]["tier"] == "affirming"
+    configuration = claims["configuration"]
+    assert "replays to the quoted PCRs 0, 2, 4, 7; Secure Boot: on" in configuration["reason"]
+    assert configuration["tier"] == "affirming"
+
+
+def test_the_daemon_holds_nothing_that_it_should_not(world: World) -> None:
+    said = world.machine.run(
+        "grep -E '^(Uid|Cap|NoNewPrivs)' "
+        "/proc/$(systemctl show --value -p MainPID hearth-agent)/status"
+    )
+    facts = dict(line.split(":", 1) for line in said.splitlines())
+    assert {int(facts[name], 16) for name in facts if name.startswith("Cap")} == {0}
+    assert facts["NoNewPrivs"].strip() == "1"
+    assert "0" not in facts["Uid"].split()
+
+
+def test_a_lease_is_a_slice_with_its_limits_in_force(world: World, lease: str, tenant: str) -> None:
+    status = world.lease(lease)
+    directory = status.cgroup
+    assert directory.startswith("/sys/fs/cgroup/hearth.slice/hearth-")
+    limits = world.machine.run(f"cat {directory}/cpu.max {directory}/memory.max").splitlines()
+    assert limits == [f"{UNITS['VCPU'] * 100_000} 100000", str(UNITS["MEMORY_MB"] * 1024 * 1024)]
+    assert status.limits_in_force
+    assert directory.removeprefix("/sys/fs/cgroup") in tenant
+
+    # Two loops, one CPU sold.
+    name = directory.rpartition("/")[2]
+    before, after = world.machine.run(
+        f"systemd-run --scope --quiet --slice={name} timeout 12 sh -c 'while :; do :; done' & "
+        f"look() {{ cut -d' ' -f1 /proc/uptime; head -1 {directory}/cpu.stat; }}; "
+        "sleep 3; echo $(look); sleep 6; echo $(look); wait"
+    ).splitlines()
+    (began, _, had), (ended, _, has) = before.split(), after.split()
+    assert 0 < int(has) - int(had) <= 1.1 * (float(ended) - float(began)) * 1_000_000
+
+    # Somebody takes a limit away: seen, and not delivered until it is back.
+    world.machine.run(f"systemctl set-property --runtime {name} CPUQuota=")
+    until("the missing limit is seen", lambda: not world.lease(lease).limits_in_force)
+    world.machine.run(f"systemctl set-property --runtime {name} CPUQuota=100%")
+    until("the limit is back", lambda: world.lease(lease).limits_in_force)
+
+
+def test_a_restart_leaves_the_tenant_alone(world: World, lease: str, tenant: str) -> None:
+    world.machine.run("systemctl restart hearth-agent")
+    world.back()
+    assert world.tenant() == tenant
+    world.receipts_go_on(lease)
+
+
+def test_kill_9(world: World, lease: str, tenant: str) -> None:
+    world.machine.run("systemctl kill --signal=KILL hearth-agent")
+    until("it is gone", lambda: not world.answers(), 20)
+    world.back()
+    assert world.tenant() == tenant
+    world.receipts_go_on(lease)
+
+
+def test_hardware_that_comes_and_goes_is_a_new_generation(world: World) -> None:
+    before = world.status().inventory_generation
+    world.machine.does("qmp", PLUG)
+    until("the disk is seen", lambda: world.status().inventory_generation > before)
+    with_disk = world.status().inventory_generation
+    world.machine.does("qmp", UNPLUG)
+    until("it is gone", lambda: world.status().inventory_generation > with_disk)
+
+
+def test_the_last_receipt_says_what_the_kernel_counted(
+    world: World, lease: str, tenant: str
+) -> None:
+    directory = world.lease(lease).cgroup
+    world.machine.run(
+        "systemd-run --quiet --unit=watch bash -c "
+        f"'while read -r _ n < {directory}/cpu.stat; do echo $n > /root/last; sleep 0.1; done'"
+    )
+    until("it is watched", lambda: world.machine.run("cat /root/last || :") != "")
+    final = world.close_lease(lease)
+    until("the slice is gone", lambda: world.machine.run(f"ls -d {directory} || :") == "")
+    assert world.tenant() == ""
+    counted = int(world.machine.run("cat /root/last"))
+    used = final["totals"]["VCPU"]["used_unit_ms"] * 1000
+    assert abs(used - counted) * 100 <= counted
+    assert world.machine.run("ls /run/systemd/system.control") == ""
+    assert ": fine; " in world.machine.run("hearth journal check")
