@@ -31,6 +31,7 @@ from agent.journal.checkpoints import Head, newest
 from agent.journal.store import View
 from agent.node import Node
 from agent.sampler import Latest
+from agent.settle.alarms import alarms
 from agent.version import version
 from attest.errors import AttestError
 from probes.reading import Counter, Gauge, Reading
@@ -38,6 +39,7 @@ from probes.reading import Counter, Gauge, Reading
 SOCKET_MODE = 0o660
 LONGEST_SOCKET = 107  # unix(7)
 Context = ServicerContext[admin_pb2.StatusRequest, admin_pb2.StatusResponse]
+AdjustContext = ServicerContext[admin_pb2.AdjustRequest, admin_pb2.AdjustResponse]
 EnrollContext = ServicerContext[admin_pb2.EnrollRequest, admin_pb2.EnrollResponse]
 
 
@@ -67,7 +69,7 @@ def _units(units: dict[str, int]) -> list[common_pb2.ResourceUnits]:
 
 
 class Admin(AdminServiceServicer):
-    """Answers from what the daemon knows; changes nothing but by `enroll`."""
+    """Answers from what the daemon knows; changes nothing but by `enroll` and `adjust`."""
 
     def __init__(
         self,
@@ -76,12 +78,14 @@ class Admin(AdminServiceServicer):
         latest: Latest,
         links: list[Link],
         enroll: Callable[[str, str, bytes | None], Awaitable[Enrolment]],
+        adjust: Callable[[str, int, str, str], Awaitable[tuple[str, int]]],
     ) -> None:
         self._node = node
         self._delivery = delivery
         self._latest = latest
         self._links = links
         self._enroll = enroll
+        self._adjust = adjust
 
     async def Status(  # noqa: N802 - the name is the service's
         self, request: admin_pb2.StatusRequest, context: Context
@@ -90,16 +94,19 @@ class Admin(AdminServiceServicer):
         node, delivery = self._node, self._delivery
         now = node.clock.now()
 
-        def ask(view: View) -> tuple[dict[str, int], int, Head | None, list[ledger.Stored]]:
+        def ask(
+            view: View,
+        ) -> tuple[dict[str, int], int, Head | None, list[ledger.Stored], list[str]]:
             free = ledger.free(view, node.total, now)
             return (
                 dict.fromkeys(free, 0) if node.journal.full else free,
                 view.size(),
                 newest(view),
                 ledger.leases(view),
+                alarms(view, now.wall_ns),
             )
 
-        available, size, head, leases = await node.journal.read(ask)
+        available, size, head, leases, money = await node.journal.read(ask)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         exchanges = [await self._exchange(link, leases) for link in self._links]
         root = node.root.identity
@@ -129,7 +136,7 @@ class Admin(AdminServiceServicer):
             exchanges=exchanges,
             leases=[self._lease(stored) for stored in leases],
             sensors=self._sensors(now.boottime_ns),
-            next_steps=self._next_steps(exchanges),
+            next_steps=[*self._next_steps(exchanges), *money],
         )
         if head is not None:
             response.checkpoint.CopyFrom(
@@ -258,6 +265,19 @@ class Admin(AdminServiceServicer):
             node_id=self._node.node_id,
             assurance=common_pb2.AssuranceClass.Name(done.assurance),
         )
+
+    async def Adjust(  # noqa: N802 - the name is the service's
+        self, request: admin_pb2.AdjustRequest, context: AdjustContext
+    ) -> admin_pb2.AdjustResponse:
+        """Correct what a lease owes."""
+        try:
+            lease_id, total = await self._adjust(
+                request.lease_id, request.msat, request.reason, request.dispute_id
+            )
+        except HearthError as error:
+            code = grpc.StatusCode.FAILED_PRECONDITION
+            await context.abort(code, f"{error.exit_code}:{error}")
+        return admin_pb2.AdjustResponse(lease_id=lease_id, adjustment_msat_total=total)
 
 
 def _value(reading: Reading) -> tuple[int, str]:

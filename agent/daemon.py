@@ -282,7 +282,9 @@ async def run(config: Config, host: Host | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node.journal.on_commit = lambda: loop.call_soon_threadsafe(daemon.wake)
-    desk = admin.Admin(node, daemon.delivery, daemon.latest, daemon.links, daemon.enroll)
+    desk = admin.Admin(
+        node, daemon.delivery, daemon.latest, daemon.links, daemon.enroll, daemon.settlement.adjust
+    )
 
     def take(batch: Batch) -> None:
         daemon.delivery.take(batch)

@@ -61,5 +61,9 @@ class CgroupError(HearthError):
     retryable = True
 
 
+class SettlementError(HearthError):
+    """Something about money that cannot be done as it is asked."""
+
+
 class MalformedMessage(HearthError):
     """A message from outside that does not decode or breaks its own rules."""

@@ -127,6 +127,7 @@ def page(rows: Sequence[Row], owed: Iterable[str], where: str, day: datetime.dat
 
 def main() -> None:
     """Measure, write, say."""
+    before = os.getloadavg()[0]
     rows: list[Row] = []
     for name in MODULES:
         print(f"== {name}", flush=True)
@@ -136,7 +137,8 @@ def main() -> None:
             print(f"{row['name']}: {row['value']} {row['unit']} (bar {row['bar']}: {verdict})")
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     today = datetime.datetime.now(datetime.UTC).date()
-    PAGE.write_text(page(rows, OWED.values(), machine(), today))
+    where = f"{machine()}; load average {before:.1f} before the run"
+    PAGE.write_text(page(rows, OWED.values(), where, today))
     print(f"written: {RESULTS.relative_to(ROOT)}, {PAGE.relative_to(ROOT)}", file=sys.stderr)
 
 

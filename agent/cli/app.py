@@ -50,6 +50,9 @@ settlement.app.command("history")(settlement_reports.history)
 settlement.app.command("export")(settlement_reports.export)
 settlement.app.command("statement")(settlement_reports.statement)
 settlement.app.command("proof")(settlement_reports.proof)
+settlement.app.command("adjust", context_settings={"ignore_unknown_options": True})(
+    settlement_reports.adjust
+)
 receipts.app.command("export")(settlement_reports.export)
 app.add_typer(settlement.app, name="settlement")
 

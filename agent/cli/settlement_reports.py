@@ -167,6 +167,26 @@ def statement(
     _write(_csv(rows, report.PAYMENT_COLUMNS), out)
 
 
+def adjust(
+    lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
+    msat: Annotated[int, typer.Argument(help="Below zero: the exchange owes less.")],
+    reason: Annotated[str, typer.Option("--reason", help="What the exchange is told.")],
+    dispute: Annotated[str, typer.Option("--dispute", help="Id of the dispute it ends.")] = "",
+    config: ConfigFile = DEFAULT_PATH,
+) -> None:
+    """Sign a correction of what a lease owes; the daemon must run."""
+    from hearth.admin.v1 import admin_pb2
+
+    from agent.cli.socket import DEADLINE_S, ask
+    from agent.config import load
+
+    request = admin_pb2.AdjustRequest(lease_id=lease, msat=msat, reason=reason, dispute_id=dispute)
+    done = ask(
+        Path(load(config).admin_socket), lambda stub: stub.Adjust(request, timeout=DEADLINE_S)
+    )
+    typer.echo(f"{done.lease_id}: {done.adjustment_msat_total} msat of corrections in all")
+
+
 def proof(
     lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
     sequence: Annotated[int, typer.Argument(help="Sequence of the receipt.")],

@@ -30,6 +30,7 @@ from agent.journal.settlement import NO_RATE, Desk, Rate
 from agent.journal.store import Transaction, View
 from agent.node import Node
 from agent.settle import books as catching_up
+from agent.settle import till
 from agent.settle.errands import Errands, seen
 from agent.settle.rail import Invoice as RailInvoice
 from agent.settle.rail import InvoiceState, InvoiceStatus, Payment, Rail, RailDown, RailError
@@ -177,6 +178,17 @@ class Settlement:
         """Take an event into the books of a lease; they are durable when this returns."""
         return await self.node.journal.write(lambda change: self._enter(change, row, event))
 
+    async def adjust(self, lease: str, msat: int, reason: str, dispute: str) -> tuple[str, int]:
+        """Sign a correction; returns the lease and the sum of its corrections.
+
+        :raises SettlementError: when no one lease begins like that, or more than all is taken back.
+        """
+
+        def write(change: Transaction) -> tuple[str, int]:
+            return till.adjust(change, self.desk, lease, msat, reason, dispute)
+
+        return await self.node.journal.write(write)
+
     # --- errands ---------------------------------------------------------------------------------
 
     async def run_errands(self) -> NoReturn:
@@ -241,9 +253,12 @@ class Settlement:
         """Wait for payments, from where the journal is."""
         pause = FIRST_PAUSE_S
         while True:
+            began = asyncio.get_running_loop().time()
             try:
-                await self._hear()
+                heard = await self._hear()
                 pause = FIRST_PAUSE_S
+                if not heard and asyncio.get_running_loop().time() - began < 1:
+                    await asyncio.sleep(1)  # a rail that does not wait
             except RailError as error:
                 await self._note_down(str(error))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -252,15 +267,14 @@ class Settlement:
                 logger.warning("journal_overloaded", error=str(error))
                 await self.node.clock.sleep(SECOND)
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> bool:
+        """Enter what was paid since the last look; whether there was any."""
         after = await self.node.journal.read(rail_rows.pay_index)
-        began = asyncio.get_running_loop().time()
         payments = await self.rail.paid_after(after, LISTEN_S)
         await self._note_up()
         if payments:
             await self.node.journal.write(lambda change: self._received(change, payments))
-        elif asyncio.get_running_loop().time() - began < 1:
-            await asyncio.sleep(1)  # a rail that does not wait
+        return bool(payments)
 
     def _received(self, change: Transaction, payments: tuple[Payment, ...]) -> None:
         """Enter payments and how far they were heard, in one transaction."""

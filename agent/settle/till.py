@@ -11,8 +11,8 @@ from agent.core.bill import Account
 from agent.core.bolt11 import NotBolt11, decode
 from agent.core.credit import CreditLevel
 from agent.core.settlement import with_statement
-from agent.core.settling import Asked, Noticed
-from agent.errors import MalformedMessage
+from agent.core.settling import Adjusted, Asked, Noticed
+from agent.errors import MalformedMessage, SettlementError
 from agent.journal import ledger, settlement
 from agent.journal.ledger import Stored
 from agent.journal.scribe import Scribe
@@ -154,6 +154,46 @@ def _dispute_ended(change: Transaction, exchange: int, end: DisputeEnd) -> None:
     if done.rowcount == 0:
         raise MalformedMessage("dispute_id: no open dispute of this exchange")
     logger.info("dispute_ended", dispute=end.dispute_id, how=how)
+
+
+def adjust(
+    change: Transaction, desk: Desk, lease: str, msat: int, reason: str, dispute: str
+) -> tuple[str, int]:
+    """Sign a correction by the operator; it ends the dispute that it names.
+
+    :raises SettlementError: when no one lease begins like that, or more than all is taken back.
+    """
+    rows = change.all("SELECT id FROM leases WHERE substr(lease_id, 1, ?) = ?", len(lease), lease)
+    stored = ledger.by_row(change, int(rows[0][0])) if len(rows) == 1 else None
+    books = None if stored is None else catching_up.look(change, desk, stored)
+    if stored is None or books is None:
+        raise SettlementError(f"{len(rows)} leases with books begin with {lease!r}; name one")
+    if books.issued == 0 or books.gross + books.adjusted + msat < 0:
+        raise SettlementError(
+            f"lease {books.lease_id}: {books.gross + books.adjusted} msat are billed;"
+            f" {msat} is more than all of it"
+        )
+    if dispute:
+        end = change.execute(
+            "UPDATE disputes SET ended = 'accepted' WHERE lease = ? AND dispute_id = ?"
+            " AND ended = ''",
+            stored.row,
+            dispute,
+        )
+        if end.rowcount == 0:
+            raise SettlementError(f"lease {books.lease_id}: no open dispute {dispute!r}")
+    payload = money.encode_adjustment(books.lease_id, (1, books.issued), msat, reason, dispute)
+    index = desk.scribe.append(change, "Adjustment", payload, [stored.exchange])
+    change.execute(
+        "INSERT INTO adjustments VALUES (?, ?, ?, ?, ?)",
+        index,
+        stored.row,
+        msat,
+        reason,
+        desk.unix_ns(),
+    )
+    after = settlement.enter(change, desk, stored, books, Adjusted(msat))
+    return after.lease_id, after.adjusted
 
 
 # --- credit --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from agent.core.bill import BillState
 from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState
-from agent.errors import MalformedMessage
+from agent.errors import MalformedMessage, SettlementError
 from agent.settle.alarms import alarms
 from agent.settle.none import NoRail
 from agent.settle.rail import RailDown
@@ -537,3 +537,32 @@ async def test_a_node_that_hangs_holds_nothing_else_up(tmp_path: Path) -> None:
     async with asyncio.timeout(5):
         await asyncio.gather(*tasks, return_exceptions=True)
     shop.world.node.close()
+
+
+async def test_the_operator_corrects_and_so_ends_a_dispute(shop: Shop) -> None:
+    await shop.world.lease()
+    with pytest.raises(SettlementError, match="more than all"):
+        await shop.engine.adjust(spine.lease_id(1), -1, "nothing yet", "")
+    await shop.minutes(3)
+    dispute = lease_pb2.Dispute(dispute_id="d1", sequence=2, contested_msat=1_000)
+    await shop.acknowledge(contested=1_000, disputes=[dispute])
+    assert await shop.engine.adjust(spine.lease_id(1)[:36], -400, "half of it", "d1") == (
+        spine.lease_id(1),
+        -400,
+    )
+    (correction,) = await shop.told("Adjustment")
+    assert (correction.msat, correction.dispute_id) == (-400, "d1")
+    await shop.acknowledge()
+    await shop.settle()
+    paid = await shop.pay()
+    await shop.settle()
+    shop.passes(3_600)  # what is left is small: it waits until it is old
+    await shop.settle()
+    paid += await shop.pay()
+    await shop.settle()
+    gross = (await shop.world.receipts())[-1].gross_msat_total
+    assert (await shop.books()).received == paid == gross - 400
+    for wrong, why in ((("ffff", -1, "", ""), "0 leases"), (("", -1, "", "d2"), "no open dispute")):
+        with pytest.raises(SettlementError, match=why):
+            await shop.engine.adjust(*wrong)
+    assert shop.world.findings() == []

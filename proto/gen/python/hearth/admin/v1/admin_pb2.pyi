@@ -166,3 +166,23 @@ class EnrollResponse(_message.Message):
     node_id: str
     assurance: _common_pb2.AssuranceClass
     def __init__(self, exchange_id: _Optional[str] = ..., display_name: _Optional[str] = ..., node_id: _Optional[str] = ..., assurance: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ...) -> None: ...
+
+class AdjustRequest(_message.Message):
+    __slots__ = ("lease_id", "msat", "reason", "dispute_id")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    MSAT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DISPUTE_ID_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    msat: int
+    reason: str
+    dispute_id: str
+    def __init__(self, lease_id: _Optional[str] = ..., msat: _Optional[int] = ..., reason: _Optional[str] = ..., dispute_id: _Optional[str] = ...) -> None: ...
+
+class AdjustResponse(_message.Message):
+    __slots__ = ("lease_id", "adjustment_msat_total")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADJUSTMENT_MSAT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    adjustment_msat_total: int
+    def __init__(self, lease_id: _Optional[str] = ..., adjustment_msat_total: _Optional[int] = ...) -> None: ...

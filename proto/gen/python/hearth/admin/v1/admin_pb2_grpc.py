@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollRequest.SerializeToString,
                 response_deserializer=hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollResponse.FromString,
                 _registered_method=True)
+        self.Adjust = channel.unary_unary(
+                '/hearth.admin.v1.AdminService/Adjust',
+                request_serializer=hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustRequest.SerializeToString,
+                response_deserializer=hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +70,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Adjust(self, request, context):
+        """Signs a correction of what a lease owes; gross totals stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Enroll,
                     request_deserializer=hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollRequest.FromString,
                     response_serializer=hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollResponse.SerializeToString,
+            ),
+            'Adjust': grpc.unary_unary_rpc_method_handler(
+                    servicer.Adjust,
+                    request_deserializer=hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustRequest.FromString,
+                    response_serializer=hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AdminService:
             '/hearth.admin.v1.AdminService/Enroll',
             hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollRequest.SerializeToString,
             hearth_dot_admin_dot_v1_dot_admin__pb2.EnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Adjust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.admin.v1.AdminService/Adjust',
+            hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustRequest.SerializeToString,
+            hearth_dot_admin_dot_v1_dot_admin__pb2.AdjustResponse.FromString,
             options,
             channel_credentials,
             insecure,
