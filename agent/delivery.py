@@ -65,6 +65,7 @@ class Delivery:
     places: Places
     want_checkpoint: Callable[[], None]
     state: MeterState = field(default_factory=MeterState)
+    restored: MeterState = field(default_factory=MeterState)  # as this start found it
     running: dict[str, _Running] = field(default_factory=dict)
     busy_us: int = 0
     started: Instant | None = None
@@ -76,6 +77,7 @@ class Delivery:
         """Take up what was metered before this start."""
         self.started = self.node.clock.now()
         self.state, going_on = await self.node.journal.read(recovery.meters)
+        self.restored = self.state
         for stored in going_on:
             await self._replace(stored)
             self._attach(stored)
@@ -184,18 +186,20 @@ class Delivery:
 
     def environment(self) -> Environment:
         """Power and heat since this start, for the offers."""
-        state, started = self.state, self.started
+        state, before, started = self.state, self.restored, self.started
         now = self.node.clock.now()
         window = max(1, now.boottime_ns - started.boottime_ns) if started else 1
-        measured = state.energy_class is not None and state.host_energy_ns > 0
-        heated = state.heat_class is not None and state.host_heat_ns > 0
+        energy_ns = state.host_energy_ns - before.host_energy_ns
+        heat_ns = state.host_heat_ns - before.host_heat_ns
+        measured = state.energy_class is not None and energy_ns > 0
+        heated = state.heat_class is not None and heat_ns > 0
         return Environment(
             window_ns=window,
-            energy_mj=state.host_energy_mj if measured else None,
-            energy_measured_ns=state.host_energy_ns,
+            energy_mj=state.host_energy_mj - before.host_energy_mj if measured else None,
+            energy_measured_ns=energy_ns,
             energy_source=state.energy_class,
-            heat_mj=state.host_heat_mj if heated else None,
-            heat_measured_ns=state.host_heat_ns,
+            heat_mj=state.host_heat_mj - before.host_heat_mj if heated else None,
+            heat_measured_ns=heat_ns,
             heat_source=state.heat_class,
             supply_millicelsius=self.supply_millicelsius if heated else None,
             return_millicelsius=self.return_millicelsius if heated else None,
