@@ -7,12 +7,14 @@ PYTHON := .venv/bin/python
 
 # One part a folder below tests/ that holds long tests; each ends within ten minutes (a unit test
 # sees to it that no long test is outside of them).
-LONG_PARTS := crash attacks settlement deb
+LONG_PARTS := crash attacks settlement deb vm
+# The virtual machine is slow: its tests are parts of their own.
+VM_PARTS := life boot disk upgrade
 
 # make demo ARGS="--for 30s --json"
 ARGS :=
 
-.PHONY: help env deb beds demo check check-long $(LONG_PARTS:%=check-long-%) proto bench fmt lock clean
+.PHONY: help env deb beds machine demo check check-long $(LONG_PARTS:%=check-long-%) $(VM_PARTS:%=check-long-vm-%) proto bench fmt lock clean
 
 help: ## this list
 	sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -30,6 +32,10 @@ beds: env ## the Debian systems that long tests boot in containers
 	packaging/bootstrap deb && for suite in bookworm trixie; do \
 	  echo "== test bed: $$suite" && SUITE=$$suite tests/testbed/build tree || exit 1; done
 
+machine: deb ## the virtual machine that long tests go on from
+	packaging/bootstrap deb testbed && echo "== test bed: virtual machine" && \
+	  tests/testbed/prepare dist/hearth-agent_*_amd64.deb
+
 check: env ## what every commit must pass
 	packaging/check
 
@@ -37,7 +43,12 @@ check-long-deb: deb beds
 
 check-long: $(LONG_PARTS:%=check-long-%) ## the long tests, all parts
 
-$(LONG_PARTS:%=check-long-%): check-long-%: env
+check-long-vm: $(VM_PARTS:%=check-long-vm-%)
+
+$(VM_PARTS:%=check-long-vm-%): check-long-vm-%: machine
+	echo "== long tests: vm, $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/vm/test_$*.py
+
+$(filter-out check-long-vm,$(LONG_PARTS:%=check-long-%)): check-long-%: env
 	echo "== long tests: $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/$*
 
 proto: env ## generate the Python messages from proto/
