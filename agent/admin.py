@@ -194,7 +194,7 @@ class Admin(AdminServiceServicer):
             receipt_sequence=lease.receipt_sequence,
         )
         if running is not None:
-            status.cgroup = str(running.cgroup.directory)
+            status.cgroup = str(running.sampler.directory)
             status.limits_in_force = running.limits_in_force
         if meter is not None:
             now = receipts.close(

@@ -26,7 +26,8 @@ from agent.core.offer import Environment
 from agent.errors import CgroupError, Overloaded
 from agent.journal import ledger
 from agent.journal.store import Transaction
-from agent.leases import LeaseCgroup, Places
+from agent.lease_sampler import LeaseSampler
+from agent.leases import Places, enforceable
 from agent.market import Market, end
 from agent.node import Node
 from agent.sampler import Batch
@@ -49,7 +50,7 @@ class _Running:
     """A lease that is metered."""
 
     stored: ledger.Stored
-    cgroup: LeaseCgroup
+    sampler: LeaseSampler
     limits_in_force: bool
     samples: int = 0
     unread: int = 0  # samples since the cgroup was last read
@@ -118,8 +119,9 @@ class Delivery:
 
     def _attach(self, stored: ledger.Stored) -> None:
         lease = stored.lease
-        cgroup = LeaseCgroup(self.node.host, self.places, lease.key, lease.units)
-        self.running[key_of(stored)] = _Running(stored, cgroup, cgroup.limits_in_force())
+        limits = enforceable(self.places, lease.units)
+        sampler = LeaseSampler(self.node.host, self.places.directory(lease.key), limits)
+        self.running[key_of(stored)] = _Running(stored, sampler, sampler.limits_in_force())
 
     def sample(self) -> None:
         """Read every lease's cgroup once and take it into the meter's state."""
@@ -140,8 +142,8 @@ class Delivery:
     ) -> metering.LeaseMeter:
         item.samples += 1
         if item.samples % LIMITS_EVERY == 0:
-            item.limits_in_force = item.cgroup.limits_in_force()
-        reading = item.cgroup.read(limits_in_force=item.limits_in_force)
+            item.limits_in_force = item.sampler.limits_in_force()
+        reading = item.sampler.read(limits_in_force=item.limits_in_force)
         item.unread = 0 if reading is not None else item.unread + 1
         lease = item.stored.lease
         outage = None
@@ -389,7 +391,7 @@ class Delivery:
         """Meter a lease no longer. Only this one leaves; others were sampled meanwhile."""
         left = {name: meter for name, meter in self.state.leases.items() if name != key}
         self.state = msgspec.structs.replace(self.state, leases=left)
-        self.running.pop(key).cgroup.close()
+        self.running.pop(key).sampler.close()
 
     async def _close(self, stored: ledger.Stored, now: Instant) -> None:
         """End what runs, read it for the last time, cut the final receipt."""

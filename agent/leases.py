@@ -17,22 +17,15 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.core.lease import LeaseKey, Units
-from agent.core.meter import LeaseSample
 from agent.core.receipt import BYTES_PER_MB, MEMORY_MB, VCPU
 from agent.errors import CgroupError
-from probes.cgroup import CgroupReader, find_root
+from probes.cgroup import find_root
 from probes.host import Host
-from probes.probe import Absent, ProbeError
 
 PERIOD_US = 100_000  # cgroup-v2.rst: cpu.max
 CONTROLLERS = ("cpu", "memory", "io", "pids")
 PARENT = "hearth.slice"
 LEASE_SLICE = Path("/usr/lib/hearth-agent/lease-slice")  # what hearth-lease@.service runs
-METERED_FILES = (
-    "memory.current",
-    "cpu.pressure",
-    "cgroup.events",
-)  # beside cpu.stat; see LeaseSample
 KILL_DEADLINE_S = 2.0
 SYSTEMCTL_DEADLINE_S = 40.0  # hearth-lease@.service has its own of 30 s
 
@@ -270,58 +263,6 @@ def places(configured: str, host: Host) -> Places:
     return Directories(unified / PARENT)
 
 
-class LeaseCgroup:
-    """One lease's cgroup as it is metered: descriptors kept open, limits looked at now and then."""
-
-    __slots__ = ("_host", "_limits", "_reader", "directory")
-
-    def __init__(self, host: Host, where: Places, key: LeaseKey, units: Units) -> None:
-        """Open what there is; a cgroup that is not there yet is opened by a later read."""
-        self._host = host
-        self.directory = where.directory(key)
-        missing = missing_controllers(where)
-        self._limits = {
-            self.directory / file: content
-            for file, content in limits_of(units).items()
-            if file.partition(".")[0] not in missing
-        }
-        self._reader: CgroupReader | None = None
-
-    def limits_in_force(self) -> bool:
-        """Whether every limit that this host can set stands as it was sold, as the kernel says."""
-        try:
-            return all(file.read_text().strip() == want for file, want in self._limits.items())
-        except OSError:
-            return False
-
-    def read(self, *, limits_in_force: bool) -> LeaseSample | None:
-        """Read once; None when the cgroup is gone or does not read as it should."""
-        try:
-            if self._reader is None:
-                self._reader = CgroupReader(self._host, self.directory, METERED_FILES)
-            sample = self._reader.read()
-        except Absent:
-            self.close()
-            return None
-        except ProbeError:
-            return None
-        return LeaseSample(
-            self._reader.inode,
-            sample.usage_usec,
-            sample.memory_bytes,
-            sample.throttled_usec,
-            sample.stalled_usec,
-            bool(sample.frozen),
-            limits_in_force,
-        )
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-
 def missing_controllers(where: Places) -> tuple[str, ...]:
     """Which of cpu and memory the unified hierarchy cannot limit on this host."""
     # systemd hands a controller down only while something below has a use for it: ask at the top.
@@ -333,6 +274,13 @@ def missing_controllers(where: Places) -> tuple[str, ...]:
     except OSError:
         there = []
     return tuple(name for name in ("cpu", "memory") if name not in there)
+
+
+def enforceable(where: Places, units: Units) -> dict[str, str]:
+    """`limits_of`, without those that this host has no controller for."""
+    missing = missing_controllers(where)
+    limits = limits_of(units)
+    return {file: limits[file] for file in limits if file.partition(".")[0] not in missing}
 
 
 def attach(directory: Path, pid: int) -> None:

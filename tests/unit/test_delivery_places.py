@@ -29,7 +29,7 @@ def vanish(world: World, key: LeaseKey) -> None:
     """Remove a cgroup; a kept descriptor of a real one says so, of a plain file it does not."""
     world.places.remove(key)
     for item in world.delivery.running.values():
-        item.cgroup.close()
+        item.sampler.close()
 
 
 async def test_a_cgroup_that_somebody_removed_is_made_again(world: World) -> None:

@@ -16,7 +16,15 @@ import pytest
 from agent import leases
 from agent.core.lease import LeaseKey
 from agent.errors import CgroupError
-from agent.leases import Directories, LeaseCgroup, Slices, attach, limits_of, missing_controllers
+from agent.lease_sampler import LeaseSampler
+from agent.leases import (
+    Directories,
+    Slices,
+    attach,
+    enforceable,
+    limits_of,
+    missing_controllers,
+)
 from probes.cgroup import find_root
 from probes.host import Host
 from probes.probe import Absent
@@ -60,8 +68,8 @@ def run_in(directory: Path, script: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sh", "-c", script], preexec_fn=enter)  # noqa: PLW1509 - no threads here
 
 
-def meter(places: Directories) -> LeaseCgroup:
-    return LeaseCgroup(HOST, places, KEY, UNITS)
+def sampler(places: Directories) -> LeaseSampler:
+    return LeaseSampler(HOST, places.directory(KEY), enforceable(places, UNITS))
 
 
 # --- the kernel's ---
@@ -84,12 +92,12 @@ def test_the_limits_that_this_host_can_set_are_in_force(places: Directories) -> 
         assert (directory / file).exists() is (controller not in missing)
         if controller not in missing:
             assert (directory / file).read_text().strip() == content
-    assert meter(places).limits_in_force()
+    assert sampler(places).limits_in_force()
 
 
 def test_what_runs_in_it_is_counted(places: Directories) -> None:
     directory = places.create(KEY, UNITS)
-    cgroup = meter(places)
+    cgroup = sampler(places)
     first = cgroup.read(limits_in_force=True)
     assert first is not None
     assert first.cgroup_id == directory.stat().st_ino
@@ -111,7 +119,7 @@ def test_all_that_runs_in_it_is_ended_and_its_counters_stay(places: Directories)
     inner.mkdir()
     outer = run_in(directory, f"trap '' TERM INT HUP; ({SPIN}) & ({SPIN}) & {SPIN}")
     nested = run_in(inner, SPIN)
-    cgroup = meter(places)
+    cgroup = sampler(places)
     time.sleep(0.2)
     places.empty(KEY)
     assert "populated 0" in (directory / "cgroup.events").read_text()
@@ -128,7 +136,7 @@ def test_all_that_runs_in_it_is_ended_and_its_counters_stay(places: Directories)
 def test_what_is_frozen_is_seen_and_still_ended(places: Directories) -> None:
     directory = places.create(KEY, UNITS)
     busy = run_in(directory, SPIN)
-    cgroup = meter(places)
+    cgroup = sampler(places)
     (directory / "cgroup.freeze").write_text("1")
     for _ in range(100):
         sample = cgroup.read(limits_in_force=True)
@@ -166,7 +174,7 @@ def test_what_still_runs_is_not_removed(
 
 def test_another_cgroup_of_the_same_name_has_another_identity(places: Directories) -> None:
     places.create(KEY, UNITS)
-    cgroup = meter(places)
+    cgroup = sampler(places)
     first = cgroup.read(limits_in_force=True)
     places.remove(KEY)
     assert cgroup.read(limits_in_force=True) is None
@@ -178,7 +186,7 @@ def test_another_cgroup_of_the_same_name_has_another_identity(places: Directorie
 
 
 def test_a_meter_may_be_there_before_its_cgroup(places: Directories) -> None:
-    cgroup = meter(places)
+    cgroup = sampler(places)
     assert cgroup.read(limits_in_force=True) is None
     places.create(KEY, UNITS)
     assert cgroup.read(limits_in_force=True) is not None
@@ -224,7 +232,7 @@ def unified(tmp_path: Path) -> Directories:
 
 def test_what_is_sold_is_what_is_limited(unified: Directories) -> None:
     assert missing_controllers(unified) == ()
-    cgroup = meter(unified)
+    cgroup = sampler(unified)
     assert not cgroup.limits_in_force()
     directory = unified.create(KEY, UNITS)
     assert (directory / "cpu.max").read_text() == "200000 100000"
@@ -239,7 +247,7 @@ def test_a_limit_that_somebody_changed_is_not_in_force(
     unified: Directories, file: str, content: str
 ) -> None:
     directory = unified.create(KEY, UNITS)
-    cgroup = meter(unified)
+    cgroup = sampler(unified)
     (directory / file).write_text(content)
     assert not cgroup.limits_in_force()
     unified.create(KEY, UNITS)
@@ -249,7 +257,7 @@ def test_a_limit_that_somebody_changed_is_not_in_force(
 def test_a_limit_that_went_away_is_not_in_force(unified: Directories) -> None:
     directory = unified.create(KEY, UNITS)
     (directory / "memory.max").unlink()
-    assert not meter(unified).limits_in_force()
+    assert not sampler(unified).limits_in_force()
 
 
 def test_a_hierarchy_without_controllers_says_which(unified: Directories) -> None:
@@ -266,7 +274,7 @@ def test_a_kernel_that_cannot_end_it_says_so_and_does_not_pretend(unified: Direc
 
 
 def test_counters_that_do_not_read_are_no_sample(unified: Directories) -> None:
-    cgroup = meter(unified)
+    cgroup = sampler(unified)
     assert cgroup.read(limits_in_force=True) is not None
     (unified.directory(KEY) / "cpu.stat").write_text("nonsense")
     assert cgroup.read(limits_in_force=True) is None
