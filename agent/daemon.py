@@ -42,9 +42,9 @@ from agent.supervise import Backoff, every, forever, retrying
 from agent.wire.stream import Capability
 from attest.errors import AttestError, TpmError
 from attest.keys import SoftwareKey
+from probes.errors import Absent, ProbeError
 from probes.host import Host
 from probes.hotplug import Hotplug
-from probes.probe import Absent, ProbeError
 
 logger = structlog.get_logger()
 

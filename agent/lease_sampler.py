@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agent.core.meter import LeaseSample
 from probes.cgroup import CgroupReader
+from probes.errors import Absent, ProbeError
 from probes.host import Host
-from probes.probe import Absent, ProbeError
 
 METERED_FILES = (
     "memory.current",

@@ -18,8 +18,8 @@ from attest.formats import MAX_INLINE, Blob
 from attest.keys import SoftwareKey
 from attest.root import Root
 from attest.software import SoftwareRoot
+from probes.errors import ProbeError
 from probes.host import Host
-from probes.probe import ProbeError
 
 logger = structlog.get_logger()
 

@@ -12,8 +12,9 @@ import structlog
 
 from agent.clock import SECOND, Clock
 from agent.supervise import every
+from probes.errors import ProbeError
 from probes.host import Host
-from probes.probe import Probe, ProbeError
+from probes.probe import Probe
 from probes.reading import Instant, Reading, SensorId
 
 logger = structlog.get_logger()

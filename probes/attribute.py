@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.component import clean
-from probes.probe import ProbeError
+from probes.errors import ProbeError
 
 if TYPE_CHECKING:
     from probes.host import Host

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from probes import attribute
 from probes.component import Component, ComponentKind, clean, properties
-from probes.probe import Malformed, ProbeError
+from probes.errors import Malformed, ProbeError
 
 if TYPE_CHECKING:
     from probes.host import Host

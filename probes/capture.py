@@ -18,9 +18,9 @@ import msgspec
 
 from probes import nvml
 from probes.component import ComponentKind
+from probes.errors import Malformed, ProbeError
 from probes.host import MAX_ATTRIBUTE, Host
 from probes.inventory import Inventory, take
-from probes.probe import Malformed, ProbeError
 
 MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
 IDENTIFYING = (

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from probes.probe import Absent, Denied, Malformed
+from probes.errors import Absent, Denied, Malformed
 
 if TYPE_CHECKING:
     from probes.host import Host, OpenFile

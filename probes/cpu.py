@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from probes import attribute
 from probes.component import Component, ComponentKind, clean, properties
-from probes.probe import Absent, Malformed, ProbeError
+from probes.errors import Absent, Malformed, ProbeError
 
 if TYPE_CHECKING:
     from probes.host import Host

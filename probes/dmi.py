@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from probes import smbios
 from probes.component import Component, ComponentKind, clean, properties
-from probes.probe import Absent, Denied
+from probes.errors import Absent, Denied
 
 if TYPE_CHECKING:
     from probes.host import Host

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from probes.probe import Absent, Denied, Malformed, ProbeError, TimedOut
+from probes.errors import Absent, Denied, Malformed, ProbeError, TimedOut
 from probes.reading import Instant
 
 MAX_ATTRIBUTE = 4096  # one sysfs attribute is at most a page (kernel: filesystems/sysfs.rst)

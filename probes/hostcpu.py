@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING
 
 from probes.cgroup import find_root, parse_cpu_stat
-from probes.probe import Absent, Denied, Malformed
+from probes.errors import Absent, Denied, Malformed
 from probes.reading import Counter, Reading, SensorId, Unit
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyudev
 
-from probes.probe import Absent
+from probes.errors import Absent
 
 if TYPE_CHECKING:
     from probes.host import Host

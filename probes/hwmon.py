@@ -13,7 +13,7 @@ from collections import Counter as Tally
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probes.probe import Absent, ProbeError
+from probes.errors import Absent, ProbeError
 from probes.reading import Counter, Gauge, Reading, SensorId, SourceClass, Unit
 
 if TYPE_CHECKING:

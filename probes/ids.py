@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from probes.probe import Absent
+from probes.errors import Absent
 
 if TYPE_CHECKING:
     from probes.host import Host

@@ -15,7 +15,7 @@ import os_resource_classes as orc
 
 from probes import block, cpu, dmi, memory, nic, nvml, pci, tpmdev, traits, usb, virt
 from probes.component import Component, ComponentKind, Health
-from probes.probe import ProbeError
+from probes.errors import ProbeError
 
 if TYPE_CHECKING:
     from probes.host import Host

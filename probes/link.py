@@ -7,7 +7,7 @@ import socket
 import time
 from typing import ClassVar
 
-from probes.probe import Absent, Denied, ProbeError, TimedOut
+from probes.errors import Absent, Denied, ProbeError, TimedOut
 
 
 class Unreachable(Absent):

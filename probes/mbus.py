@@ -13,9 +13,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from probes import mbus_telegram
+from probes.errors import Malformed, ProbeError
 from probes.link import Deadline, Unreachable, connect, translate
 from probes.mbus_telegram import FORWARD_ONLY, REVERSE_ONLY, Record, Telegram
-from probes.probe import Malformed, ProbeError
 from probes.reading import Counter, Gauge, Reading, SensorId, SourceClass, State, Unit
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from probes.decimals import shortest_single
-from probes.probe import Denied, Malformed, TimedOut
+from probes.errors import Denied, Malformed, TimedOut
 
 if TYPE_CHECKING:
     from meterbus import TelegramVariableDataRecord

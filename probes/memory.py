@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from probes import attribute
 from probes.component import Component, ComponentKind, properties
-from probes.probe import Malformed
+from probes.errors import Malformed
 
 if TYPE_CHECKING:
     from probes.host import Host

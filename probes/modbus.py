@@ -10,9 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from probes.errors import Malformed, ProbeError, TimedOut
 from probes.link import Deadline, Unreachable, connect
 from probes.modbus_maps import MAPS, Register, Table, decode
-from probes.probe import Malformed, ProbeError, TimedOut
 from probes.reading import Reading, SensorId, SourceClass
 
 if TYPE_CHECKING:

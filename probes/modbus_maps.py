@@ -15,7 +15,7 @@ from enum import Enum
 from math import isfinite
 
 from probes.decimals import shortest_single
-from probes.probe import Malformed
+from probes.errors import Malformed
 from probes.reading import Counter, Gauge, Unit
 
 MAX_FLOAT = 1e18  # beyond what any register of ours can mean; keeps the decimals finite

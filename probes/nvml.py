@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from probes.component import Component, ComponentKind, Health, properties
-from probes.probe import Absent, Denied, Malformed, ProbeError, TimedOut
+from probes.errors import Absent, Denied, Malformed, ProbeError, TimedOut
 
 if TYPE_CHECKING:
     from probes.host import Host

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probes.errors import Absent, Malformed, ProbeError
 from probes.nvml import BoardLost, Session
-from probes.probe import Absent, Malformed, ProbeError
 from probes.reading import Counter, Gauge, Reading, SensorId, SourceClass, Unit
 
 if TYPE_CHECKING:

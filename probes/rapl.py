@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probes.probe import Absent, Malformed
+from probes.errors import Absent, Malformed
 from probes.reading import Counter, Reading, SensorId, SourceClass, Unit
 
 if TYPE_CHECKING:

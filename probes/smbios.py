@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from probes.component import clean
-from probes.probe import Malformed
+from probes.errors import Malformed
 
 MAX_TABLE = 1 << 20  # the largest seen are some 10 KiB
 MAX_STRUCTURES = 8192

@@ -24,7 +24,7 @@ from agent.cli import (
 )
 from agent.errors import HearthError
 from attest.errors import AttestError
-from probes.probe import ProbeError
+from probes.errors import ProbeError
 
 app = typer.Typer(
     name="hearth",

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from probes.errors import ProbeError
     from probes.inventory import Inventory
-    from probes.probe import ProbeError
 
     Faults = list[tuple[str, ProbeError]]
     Names = Mapping[tuple[str, str], tuple[str, str]]
@@ -44,9 +44,9 @@ def inventory(
 ) -> None:
     """Show what this host is. Run as root to see serial numbers and memory modules."""
     from probes.capture import capture as record
+    from probes.errors import ProbeError
     from probes.host import Host
     from probes.inventory import take
-    from probes.probe import ProbeError
 
     faults: Faults = []
     host = Host(root)

@@ -25,8 +25,8 @@ from agent.sandbox.outcome import Outcome, Proof, cpu_checks
 from agent.sandbox.plant import Plant
 from agent.sandbox.tenants import UNITS, Tenants
 from probes.cgroup import find_root
+from probes.errors import Absent
 from probes.host import Host
-from probes.probe import Absent
 
 CONFIGURATION = f"""\
 [offer]

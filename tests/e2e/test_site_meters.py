@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from probes.catalog import DRIVERS
+from probes.errors import Malformed, TimedOut
 from probes.host import Host
 from probes.link import Unreachable
 from probes.mbus import MbusMeter
 from probes.modbus import ModbusMeter
-from probes.probe import Malformed, Probe, TimedOut
+from probes.probe import Probe
 from probes.reading import Counter, Gauge, Reading, SourceClass, State
 
 DEADLINE_MS = 400

@@ -9,9 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from probes.errors import Malformed
 from probes.mbus import MEDIA, interpret
 from probes.mbus_telegram import decode
-from probes.probe import Malformed
 from probes.reading import Counter, Gauge
 
 RECORDED = Path(__file__).parent / "mbus"

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from probes import nvml
 from probes.capture import capture, secrets
 from probes.component import ComponentKind
+from probes.errors import Malformed
 from probes.host import Host
 from probes.inventory import Inventory, resources, take
-from probes.probe import Malformed
 from tests.fakes.smbios import encode, entry_point, read_dump, release
 from tests.fakes.ttar import unpack
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probes import block, cpu, ids, memory, smbios
 from probes.component import clean
-from probes.probe import Malformed
+from probes.errors import Malformed
 from tests.fakes.smbios import encode, read_dump, release
 
 MACHINES = sorted((Path(__file__).parents[1] / "hosts/dmidecode").glob("*.txt"))

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from agent.sandbox import heat_meter
 from probes import cgroup, hostcpu, hwmon, rapl
 from probes.decimals import shortest_single
+from probes.errors import Malformed, ProbeError
 from probes.mbus import MEDIA, interpret
 from probes.mbus_telegram import decode as decode_telegram
 from probes.mbus_telegram import long_frame_length
 from probes.modbus_maps import MAPS, Kind, Register
 from probes.modbus_maps import decode as decode_row
-from probes.probe import Malformed, ProbeError
 from probes.reading import Counter, Gauge, Unit
 
 TELEGRAMS = [

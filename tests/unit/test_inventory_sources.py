@@ -11,9 +11,9 @@ import pytest
 
 from probes import block, cpu, ids, memory, nic, pci, tpmdev, traits, usb, virt
 from probes.component import Component, ComponentKind, Health, clean
+from probes.errors import Absent, Denied, Malformed, ProbeError
 from probes.host import Host
 from probes.inventory import Inventory, resources, take
-from probes.probe import Absent, Denied, Malformed, ProbeError
 
 
 def grow(root: Path, files: dict[str, str | bytes], links: dict[str, str] | None = None) -> Host:

@@ -26,8 +26,8 @@ from agent.leases import (
     missing_controllers,
 )
 from probes.cgroup import find_root
+from probes.errors import Absent
 from probes.host import Host
-from probes.probe import Absent
 
 KEY = LeaseKey("ab" * 32, "0190c1d2-0000-7000-8000-000000000001")
 UNITS = {"MEMORY_MB": 512, "VCPU": 2}

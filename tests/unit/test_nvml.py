@@ -14,9 +14,9 @@ import pytest
 
 from probes import nvml
 from probes.component import Component, ComponentKind, Health
+from probes.errors import Malformed
 from probes.host import Host
 from probes.inventory import take
-from probes.probe import Malformed
 from tests.fakes.nvml.double import NvmlDouble, recorded
 
 READ = textwrap.dedent(
@@ -24,7 +24,7 @@ READ = textwrap.dedent(
     import msgspec
     from probes import nvml
     from probes.host import Host
-    from probes.probe import ProbeError
+    from probes.errors import ProbeError
     try:
         print(msgspec.json.encode({"boards": nvml.read(Host("/"))}).decode())
     except ProbeError as error:

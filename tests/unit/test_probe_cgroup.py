@@ -18,8 +18,8 @@ from probes.cgroup import (
     parse_io_stat,
     parse_pressure,
 )
+from probes.errors import Absent, Denied, Malformed
 from probes.host import Host
-from probes.probe import Absent, Denied, Malformed
 
 FULL = {
     "cpu.stat": "usage_usec 8303000\nuser_usec 8000000\nsystem_usec 303000\nnice_usec 0\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from probes.errors import Absent, Malformed
 from probes.host import Host
 from probes.hostcpu import HostCpu, parse_proc_stat
 from probes.hwmon import Hwmon, parse
-from probes.probe import Absent, Malformed
 from probes.rapl import Rapl, parse_energy
 from probes.reading import Counter, Gauge, Instant, Reading, SourceClass, Unit
 
@@ -138,7 +138,7 @@ def test_no_rapl(root: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives its privileges up, so must have them")
 def test_root_only_counters_are_denied() -> None:
     program = (
-        "import sys; from probes.host import Host; from probes.probe import Denied\n"
+        "import sys; from probes.errors import Denied; from probes.host import Host\n"
         "from probes.rapl import find_zones\n"
         "try: find_zones(Host(sys.argv[1]))\n"
         "except Denied: print('denied')\n"

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from probes.decimals import shortest_single
+from probes.errors import Malformed
 from probes.modbus import ModbusMeter
 from probes.modbus_maps import MAPS, Kind, Register, decode
-from probes.probe import Malformed
 from probes.reading import Counter, Gauge, Unit
 
 KWH = 3_600_000_000  # mJ

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from probes.errors import Absent
 from probes.host import Host
 from probes.nvml_meter import NvmlMeter
-from probes.probe import Absent
 from probes.reading import Instant
 
 PROGRAM = """
 import json, sys
 from probes.host import Host
 from probes.nvml_meter import NvmlMeter
-from probes.probe import ProbeError
+from probes.errors import ProbeError
 from probes.reading import Counter
 host, probe, out = Host(), NvmlMeter(), []
 for _ in range(int(sys.argv[1])):

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.sandbox import heat_meter
+from probes.errors import Malformed, ProbeError, TimedOut
 from probes.host import Host
 from probes.link import Deadline
 from probes.mbus import MbusMeter, MbusProbe
 from probes.modbus import ModbusMeter, ModbusProbe
-from probes.probe import Malformed, Probe, ProbeError, TimedOut
+from probes.probe import Probe
 from probes.reading import Counter, Gauge, Reading
 
 HOST = Host()

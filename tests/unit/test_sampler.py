@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from agent.sampler import Batch, Fault, Latest, sample, watch
+from probes.errors import Absent, Malformed, ProbeError, TimedOut
 from probes.host import Host
-from probes.probe import Absent, Malformed, ProbeError, TimedOut
 from probes.reading import Gauge, Instant, Reading, SensorId, Unit
 from tests.fakes.clock import VirtualClock
 

@@ -1,7 +1,8 @@
 """A reference exchange: what an exchange developer reads, and what the demo and the tests run.
 
 It stands for a stranger. Of ours it imports `attest` (what a verifier needs), the generated
-`hearth.v1` messages and `agent.core`'s published functions, and nothing else.
+`hearth.v1` messages and `agent.core`'s published functions (`amount`, `availability`, `rebate`,
+`invoice`, `bolt11`), and nothing else.
 
 ====================  =======================================================================
 `__main__.py`         the process: two servers, one control channel
