@@ -13,7 +13,6 @@ from typing import Any
 
 from agent.core.bolt11 import NotBolt11, decode
 from agent.sandbox.lightningd.command import Command
-from agent.sandbox.lightningd.issue import issue
 from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import Habits, Network
 from agent.sandbox.lightningd.node import Node
@@ -96,8 +95,7 @@ class Replay:
         if text not in self.ours:
             said = decode(text)
             payee = next(n for n in self.nodes.values() if n.node_id == self.ours[said.payee.hex()])
-            made = issue(
-                payee,
+            made = payee.issue(
                 self._labels.get(text, f"other-{len(self.ours)}"),
                 said.amount_msat,
                 said.description or "",

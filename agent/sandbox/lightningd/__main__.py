@@ -26,6 +26,7 @@ from agent.sandbox.lightningd.hosting import Hosting
 from agent.sandbox.lightningd.ledger_file import LedgerFile
 from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import Network
+from agent.sandbox.lightningd.node import Node
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -39,7 +40,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 async def serve(options: argparse.Namespace) -> None:
     """Run until standard input ends."""
-    network = Network()
+    network: Network[Node] = Network()
     for name in options.nodes:
         make_node(network, name)
     options.dir.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.sandbox.lightningd import params
 from agent.sandbox.lightningd.command import Answer
-from agent.sandbox.lightningd.issue import NETWORK
+from agent.sandbox.lightningd.network import NAME
 from agent.sandbox.lightningd.node import VERSION, Method, Node
 from agent.sandbox.lightningd.orders import INVOICE, OFFER, read_bolt11, unpack
 from agent.sandbox.lightningd.params import Args, Param, read_params
@@ -38,7 +38,7 @@ def _getinfo(node: Node, _args: Args) -> Answer:
         "binding": [{"type": "ipv4", "address": "127.0.0.1", "port": node.commando_port}],
         "version": VERSION,
         "blockheight": 129,
-        "network": NETWORK,
+        "network": NAME,
         "fees_collected_msat": 0,
         "lightning-dir": "/var/lib/lightning/regtest",
         "our_features": {

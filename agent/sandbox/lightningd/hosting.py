@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from agent.sandbox.lightningd.network import Fault, Network
+from agent.sandbox.lightningd.node import Node
 from agent.sandbox.lightningd.server import Bell, NodeServer
 
 
@@ -18,7 +19,7 @@ class Hosting:
     :param peers: whether they answer commando on a port as well; it loads pyln-proto.
     """
 
-    def __init__(self, network: Network, directory: Path, *, peers: bool = False) -> None:
+    def __init__(self, network: Network[Node], directory: Path, *, peers: bool = False) -> None:
         self.network = network
         self._directory = directory
         self._peers = peers

@@ -6,8 +6,7 @@ from typing import Any
 
 from agent.sandbox.lightningd import params
 from agent.sandbox.lightningd.command import Answer, Command, Interrupted, Waiting
-from agent.sandbox.lightningd.issue import WEEK_S, issue
-from agent.sandbox.lightningd.node import Method, Node
+from agent.sandbox.lightningd.node import WEEK_S, Method, Node
 from agent.sandbox.lightningd.params import Args, Param
 from agent.sandbox.lightningd.records import Invoice
 from agent.sandbox.lightningd.refusal import Code, Refusal
@@ -33,8 +32,7 @@ def _invoice(node: Node, args: Args) -> Answer:
         node.kill()
         raise Interrupted("aborted on a negative expiry")
     amount = None if args["amount_msat"] == "any" else args["amount_msat"]
-    invoice = issue(
-        node,
+    invoice = node.issue(
         label,
         amount,
         description,

@@ -63,7 +63,7 @@ def _restore(node: Node, books: NodeBooks) -> None:
 class LedgerFile:
     """Writes the books after every change, by a new file in the place of the old one."""
 
-    def __init__(self, network: Network, path: Path) -> None:
+    def __init__(self, network: Network[Node], path: Path) -> None:
         self._network, self._path = network, path
         self._written = b""
 

@@ -142,7 +142,7 @@ METHODS: dict[str, Method] = {
 
 
 def make_node(
-    network: Network,
+    network: Network[Node],
     name: str,
     *,
     spendable_msat: int = 500_000_000,

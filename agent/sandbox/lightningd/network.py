@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from agent.core.bolt11 import Bolt11
-from agent.sandbox.lightningd.command import Interrupted
+from agent.sandbox.lightningd.command import Command, Interrupted
 from agent.sandbox.lightningd.records import Htlc, Payment
 from agent.sandbox.lightningd.refusal import Code
 from agent.sandbox.lightningd.signer import NodeKey
 
-if TYPE_CHECKING:
-    from agent.sandbox.lightningd.node import Node
-
+NAME = "regtest"
 UNKNOWN_DETAILS = (
     Code.PAYEE_REFUSES,
     "Destination said it doesn't know invoice: incorrect_or_unknown_payment_details",
@@ -69,7 +67,57 @@ class Holds:
         return self.everything or payment_hash in self.hashes
 
 
-class Network:
+class Member(Protocol):
+    """What the network sees of a node: whom it carries money to and from, who runs and who dies."""
+
+    name: str
+    spendable_msat: int
+    up: bool
+    commands: list[Command]
+
+    @property
+    def node_id(self) -> str:
+        """Hex of its public key."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether its channel carries anything."""
+        ...
+
+    def kill(self) -> None:
+        """Die as of kill -9: what runs is lost, what is recorded stays."""
+        ...
+
+    def cut_off_payments(self, action: str) -> None:
+        """Let the callers of running payments wait in vain; the payments go on."""
+        ...
+
+    def wake_times(self) -> Iterable[float]:
+        """When time alone changes something there."""
+        ...
+
+    def expire_invoices(self) -> bool:
+        """Mark what is over; whether anything was."""
+        ...
+
+    def forget_unsent(self) -> bool:
+        """After a restart, fail what was recorded and never left; whether there was any."""
+        ...
+
+    def accept(self, htlc: Htlc, arrived_msat: int) -> str:
+        """Say "no", "more", or the preimage; a preimage means that it is paid and recorded."""
+        ...
+
+    def settle(self, htlc: Htlc) -> None:
+        """Learn what became of a payment."""
+        ...
+
+
+N = TypeVar("N", bound=Member)
+
+
+class Network(Generic[N]):
     """All nodes. Single-threaded: whoever changes something calls `advance`."""
 
     def __init__(
@@ -83,7 +131,7 @@ class Network:
         self.habits = habits or Habits()
         self.random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311
         self.router = NodeKey.named("router")
-        self.nodes: dict[str, Node] = {}  # by name
+        self.nodes: dict[str, N] = {}  # by name
         self.htlcs: list[Htlc] = []
         self.holds = Holds()
         self.faults: list[Fault] = []
@@ -94,7 +142,7 @@ class Network:
         self.changed: Callable[[], None] = lambda: None
         self._advancing = False
 
-    def by_id(self, node_id: str) -> Node | None:
+    def by_id(self, node_id: str) -> N | None:
         """The node with this id."""
         return next((node for node in self.nodes.values() if node.node_id == node_id), None)
 
@@ -102,7 +150,7 @@ class Network:
         """So many bytes nobody knows."""
         return self.random.randbytes(length).hex()
 
-    def reach(self, node: Node, point: str, method: str = "") -> Fault | None:
+    def reach(self, node: N, point: str, method: str = "") -> Fault | None:
         """Come to a point; a fault that waits here strikes now, once.
 
         :raises Interrupted: when the node died of it.
@@ -185,7 +233,7 @@ class Network:
         htlc.state, htlc.failure = "returned", (int(code), words)
         return True
 
-    def _take(self, htlc: Htlc, payee: Node) -> bool:
+    def _take(self, htlc: Htlc, payee: N) -> bool:
         """Give the parts of one payment to its payee, once they are enough."""
         parts = [
             other
@@ -206,7 +254,7 @@ class Network:
                 self.reach(payer, "paid")
         return True
 
-    def send(self, node: Node, payment: Payment, preimage: str | None = None) -> None:
+    def send(self, node: N, payment: Payment, preimage: str | None = None) -> None:
         """Put a recorded payment on its way.
 
         :raises Interrupted: when a fault strikes before or after.

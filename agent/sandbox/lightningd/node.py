@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.bolt11 import Bolt11, Hop
 from agent.sandbox.lightningd.command import Answer, Command, Done, Interrupted
-from agent.sandbox.lightningd.issue import issue
-from agent.sandbox.lightningd.network import Network
+from agent.sandbox.lightningd.network import NAME, Network
 from agent.sandbox.lightningd.params import Args, Param, read_params
 from agent.sandbox.lightningd.records import Htlc, Invoice, Offer, Payment
 from agent.sandbox.lightningd.refusal import Code, Refusal
 from agent.sandbox.lightningd.runebook import RuneBook
-from agent.sandbox.lightningd.signer import NodeKey
+from agent.sandbox.lightningd.signer import NodeKey, encode
 
 VERSION = "v26.06.6"
+WEEK_S = 604_800
+FEATURES = bytes.fromhex("02024100")
+CHANNEL = (117 << 40) | (1 << 16)  # 117x1x0
 
 
 class Node:
@@ -24,7 +27,7 @@ class Node:
 
     def __init__(
         self,
-        network: Network,
+        network: Network[Node],
         name: str,
         methods: Mapping[str, Method],
         *,
@@ -127,6 +130,56 @@ class Node:
         """The invoice with this hash."""
         return next((i for i in self.invoices.values() if i.payment_hash == payment_hash), None)
 
+    def issue(
+        self,
+        label: str,
+        amount_msat: int | None,
+        description: str,
+        *,
+        expiry_s: int = WEEK_S,
+        preimage: str | None = None,
+        hash_only: bool = False,
+    ) -> Invoice:
+        """Make an invoice and enter it.
+
+        :raises Refusal: when its label or its preimage was used before.
+        """
+        if label in self.invoices:
+            raise Refusal(Code.LABEL_TAKEN, f"Duplicate label '{label}'")
+        preimage = preimage or self.network.random_hex()
+        digest = hashlib.sha256(bytes.fromhex(preimage)).digest()
+        if self.invoice_of(digest.hex()) is not None:
+            raise Refusal(Code.PREIMAGE_TAKEN, "preimage already used")
+        invoice = Bolt11(
+            network=NAME,
+            amount_msat=amount_msat,
+            created_s=self.now,
+            payment_hash=digest,
+            payee=self.key.public,
+            signature=b"",
+            description=None if hash_only else description,
+            description_sha256=hashlib.sha256(description.encode()).digest() if hash_only else None,
+            expiry_s=expiry_s,
+            min_final_cltv=10,
+            payment_secret=hashlib.sha256(self.key.secret + digest).digest(),
+            features=FEATURES,
+            routes=((Hop(self.network.router.public, CHANNEL, 1, 10, 6),),),
+        )
+        text = encode(invoice, self.key)
+        self.network.issued[text] = invoice
+        row = Invoice(
+            label=label,
+            text=text,
+            payment_hash=digest.hex(),
+            preimage=preimage,
+            amount_msat=amount_msat,
+            description=description,
+            expires_at=self.now + expiry_s,
+            created_index=self.count("invoice created"),
+        )
+        self.invoices[label] = row
+        return row
+
     def accept(self, htlc: Htlc, arrived_msat: int) -> str:
         """Say "no", "more", or the preimage; a preimage means that it is paid and recorded."""
         if htlc.preimage is not None:
@@ -147,7 +200,7 @@ class Node:
         if hashlib.sha256(bytes.fromhex(preimage)).hexdigest() != htlc.payment_hash:
             return "no"
         label = f"keysend-{self.now}.{self.count('keysend'):09}"  # there: the nanosecond
-        invoice = issue(self, label, None, "keysend", preimage=preimage)
+        invoice = self.issue(label, None, "keysend", preimage=preimage)
         self.record_paid(invoice, htlc.amount_msat)
         return preimage
 

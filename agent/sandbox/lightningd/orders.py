@@ -6,16 +6,13 @@ import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.core import bolt11
 from agent.core.bolt11 import CHARSET, Bolt11, NotBolt11
-from agent.sandbox.lightningd.issue import NETWORK
+from agent.sandbox.lightningd.network import NAME, Network
+from agent.sandbox.lightningd.node import Node
 from agent.sandbox.lightningd.refusal import Code, Refusal
-
-if TYPE_CHECKING:
-    from agent.sandbox.lightningd.network import Network
-    from agent.sandbox.lightningd.node import Node
 
 OFFER, INVOICE = "lno1", "lni1"
 
@@ -53,7 +50,7 @@ def unpack(text: str) -> dict[str, Any]:
     raise Refusal(Code.BAD_PARAMETER, "Invalid bolt12 string")
 
 
-def read_bolt11(network: Network, text: str) -> Bolt11:
+def read_bolt11(network: Network[Node], text: str) -> Bolt11:
     """Read an invoice of this network or of any other.
 
     :raises Refusal: -32602.
@@ -62,8 +59,8 @@ def read_bolt11(network: Network, text: str) -> Bolt11:
     if known is not None:
         return known
     currency = text[2:].partition("1")[0].rstrip("0123456789munp") if text[:2] == "ln" else ""
-    if currency in bolt11.NETWORKS and bolt11.NETWORKS[currency] != NETWORK:
-        words = f"Invalid bolt11 invoice: Prefix {currency} is not for {NETWORK}"
+    if currency in bolt11.NETWORKS and bolt11.NETWORKS[currency] != NAME:
+        words = f"Invalid bolt11 invoice: Prefix {currency} is not for {NAME}"
         raise Refusal(Code.BAD_PARAMETER, words)
     try:
         return bolt11.decode(text)

@@ -28,7 +28,7 @@ _LONGEST_NAP_S = 1.0
 class Bell:
     """Wakes those who wait for the network to change, and lets time pass in it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network[Node]) -> None:
         self._network = network
         self._rung = asyncio.Event()
         network.changed = self.ring
