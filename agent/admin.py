@@ -23,17 +23,17 @@ from hearth.v1 import common_pb2
 from agent.clock import SECOND
 from agent.core import receipt as receipts
 from agent.delivery import Delivery, key_of
-from agent.errors import ConfigError, ExchangeRefused, HearthError
+from agent.errors import ConfigError
 from agent.exchange.enrolment import Enrolment
 from agent.exchange.stream import Link
 from agent.journal import ledger
 from agent.journal.checkpoints import Head, newest
 from agent.journal.store import View
 from agent.node import Node
+from agent.refusal import refusing
 from agent.sampler import Latest
 from agent.settle.alarms import alarms
 from agent.version import version
-from attest.errors import AttestError
 from probes.reading import Counter, Gauge, Reading
 
 SOCKET_MODE = 0o660
@@ -91,6 +91,9 @@ class Admin(AdminServiceServicer):
         self, request: admin_pb2.StatusRequest, context: Context
     ) -> admin_pb2.StatusResponse:
         """Say how things stand."""
+        return await refusing(context, self._status())
+
+    async def _status(self) -> admin_pb2.StatusResponse:
         node, delivery = self._node, self._delivery
         now = node.clock.now()
 
@@ -250,15 +253,9 @@ class Admin(AdminServiceServicer):
         self, request: admin_pb2.EnrollRequest, context: EnrollContext
     ) -> admin_pb2.EnrollResponse:
         """Enrol and start the session."""
-        try:
-            done = await self._enroll(request.endpoint, request.token, request.ca_pem or None)
-        except (ExchangeRefused, HearthError, AttestError) as error:
-            code = (
-                grpc.StatusCode.UNAVAILABLE
-                if error.retryable
-                else grpc.StatusCode.PERMISSION_DENIED
-            )
-            await context.abort(code, f"{error.exit_code}:{error}")
+        done = await refusing(
+            context, self._enroll(request.endpoint, request.token, request.ca_pem or None)
+        )
         return admin_pb2.EnrollResponse(
             exchange_id=done.exchange_id,
             display_name=done.display_name,
@@ -270,13 +267,10 @@ class Admin(AdminServiceServicer):
         self, request: admin_pb2.AdjustRequest, context: AdjustContext
     ) -> admin_pb2.AdjustResponse:
         """Correct what a lease owes."""
-        try:
-            lease_id, total = await self._adjust(
-                request.lease_id, request.msat, request.reason, request.dispute_id
-            )
-        except HearthError as error:
-            code = grpc.StatusCode.FAILED_PRECONDITION
-            await context.abort(code, f"{error.exit_code}:{error}")
+        lease_id, total = await refusing(
+            context,
+            self._adjust(request.lease_id, request.msat, request.reason, request.dispute_id),
+        )
         return admin_pb2.AdjustResponse(lease_id=lease_id, adjustment_msat_total=total)
 
 

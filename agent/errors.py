@@ -14,7 +14,7 @@ class HearthError(Exception):
     """Root of this package's errors; the text names the thing and the remedy."""
 
     retryable: ClassVar[bool] = False
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class ConfigError(HearthError):

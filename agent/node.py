@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ import structlog
 from agent.clock import Clock, SystemClock
 from agent.config import Config
 from agent.core.ledger import sellable
-from agent.errors import DaemonError, JournalError
+from agent.errors import ConfigError, DaemonError, JournalError
 from agent.journal.scribe import Scribe
 from agent.journal.space import Reserve
 from agent.journal.store import Journal, Transaction, View
@@ -42,6 +43,8 @@ from probes.inventory import Inventory, resources, take
 logger = structlog.get_logger()
 
 QUOTE_DEADLINE_S = 30.0
+# A disk's troubles, not a configuration's: the unit starts again (systemd/hearth-agent.service).
+PASSING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 FIRST_INSTALL = 1  # LogStartCause
 
 
@@ -56,6 +59,8 @@ class Lock:
         """Make the directory and hold it.
 
         :raises DaemonError: when another process does.
+        :raises ConfigError: when it is no place for this user.
+        :raises JournalError: when the disk does not take it now.
         """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,8 +73,13 @@ class Lock:
                 f"{self.directory}: in use by another hearth process; stop it first"
             ) from None
         except OSError as error:
-            raise DaemonError(
-                f"{self.directory}: {error.strerror}; set state_dir to a folder this user may write"
+            if error.errno in PASSING:
+                raise JournalError(
+                    f"{self.directory}: {error.strerror}; look at its disk"
+                ) from error
+            raise ConfigError(
+                f"state_dir: {self.directory}: {error.strerror};"
+                " set it to a folder that this user may write"
             ) from error
 
     def give_back(self) -> None:
@@ -86,6 +96,10 @@ def held(directory: Path) -> bool:
         lock.take()
     except DaemonError:
         return True
+    except ConfigError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        return True  # it is another user's, whose daemon may be asked
     lock.give_back()
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -76,6 +77,8 @@ def hearth(
 
 def main() -> None:
     """Run one command; an error is one line that names the thing and the remedy."""
+    # gRPC reads it when it is loaded; what its core would print is in the error that we print.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except (HearthError, AttestError, ProbeError) as error:

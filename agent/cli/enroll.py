@@ -27,7 +27,7 @@ def enroll(
         ),
     ],
     ca: Annotated[
-        Path | None, typer.Option(help="PEM roots of the enrolment address; default: the system's.")
+        Path | None, typer.Option(help="CA file of the enrolment address; default: the system's.")
     ] = None,
     config: ConfigFile = DEFAULT_PATH,
 ) -> None:
@@ -37,19 +37,33 @@ def enroll(
     daemon's next start.
     """
     from agent.config import load
-    from agent.errors import ConfigError
     from agent.node import held
 
-    try:
-        pem = ca.read_bytes() if ca else b""
-    except OSError as error:
-        raise ConfigError(f"{ca}: {error.strerror}; give the exchange's CA file") from None
+    pem = _roots(ca) if ca else b""
     settings = load(config)
     if token == "-":  # noqa: S105 - the usual name of standard input
         token = typer.get_text_stream("stdin").readline().strip()
     enrol = _by_daemon if held(Path(settings.state_dir)) else _by_hand
     name, exchange_id, assurance = enrol(settings, url, token, pem)
     typer.echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
+
+
+def _roots(file: Path) -> bytes:
+    """The certificates of a PEM or DER file, as PEM.
+
+    :raises ConfigError: when it holds none.
+    """
+    from agent.errors import ConfigError
+    from agent.exchange.link import pem
+    from attest.errors import AttestError
+    from attest.verify import load_roots
+
+    try:
+        return pem(load_roots(file.read_bytes()))
+    except OSError as error:
+        raise ConfigError(f"--ca {file}: {error.strerror}; give the exchange's CA file") from None
+    except AttestError as error:
+        raise ConfigError(f"--ca {file}: {error}; give the exchange's CA certificate") from None
 
 
 def _by_daemon(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, str, str]:

@@ -17,6 +17,8 @@ def run(config: ConfigFile = DEFAULT_PATH) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     # Two arenas are enough for a process that mostly sleeps; more keep memory that was once used.
-    environment = {"MALLOC_ARENA_MAX": "2", "TSS2_LOG": "all+none", **os.environ}
+    # What libraries would print is in our errors.
+    quiet = {"TSS2_LOG": "all+none", "GRPC_VERBOSITY": "NONE"}
+    environment = {"MALLOC_ARENA_MAX": "2", **quiet, **os.environ}
     command = [*python(), "-m", "agent.daemon", str(config)]
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted

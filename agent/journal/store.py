@@ -25,6 +25,10 @@ from attest import merkle
 
 T = TypeVar("T")
 
+NO_JOURNAL = (
+    "there is no journal yet; the daemon makes it when it starts: hearth run,"
+    " or systemctl start hearth-agent"
+)
 GROUP = 1000  # changes in one commit
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 STORED_LEVEL = 3  # subtrees below 2^3 leaves are hashed anew from their leaves when needed
@@ -45,12 +49,25 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         if connection is not None:
             connection.close()
-        raise JournalError(f"{path}: {error}") from error
+        raise JournalError(f"{path}: {_why(path, error, readonly=readonly)}") from error
     except JournalError:
         if connection is not None:
             connection.close()
         raise
     return connection
+
+
+def _why(path: Path, error: Exception, *, readonly: bool) -> str:
+    """What SQLite's "unable to open database file" does not say, with the remedy."""
+    try:
+        path.open("rb" if readonly else "r+b").close()
+    except FileNotFoundError:
+        return NO_JOURNAL if readonly else str(error)
+    except PermissionError:
+        return "not for this user; do it as root, or as the user that the daemon runs as"
+    except OSError as reason:
+        return reason.strerror or str(error)
+    return str(error)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, readonly: bool) -> None:
@@ -63,7 +80,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, readonly: bool) -> N
     connection.execute("PRAGMA foreign_keys=ON")
     if readonly:
         if version == 0:
-            raise JournalError(f"{path}: no journal of this agent; the daemon makes it")
+            raise JournalError(f"{path}: {NO_JOURNAL}")
         return
     path.chmod(0o600)
     connection.execute("PRAGMA journal_mode=WAL")
