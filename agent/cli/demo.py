@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.lines import REAL, account, changes, simulated
+from agent.cli.lines import account, changes, real, simulated
 from agent.cli.options import AsJson
 from agent.errors import HearthError
 
@@ -45,12 +45,23 @@ def demo(
         Path | None,
         typer.Option("--dir", help="Empty or new folder for all files; default: a new one."),
     ] = None,
+    lightning: Annotated[
+        str,
+        typer.Option(
+            "--lightning",
+            envvar="HEARTH_CLN_SOCKETS",
+            metavar="OPERATOR,EXCHANGE",
+            help="lightning-rpc sockets of real nodes, no mainnet; default: doubles.",
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show the whole way on this host: inventory, enrolment, leases, receipts, proof.
+    """Show the whole way on this host: inventory, enrolment, leases, receipts, money, proof.
 
     The host, its counters, the cgroups, mTLS, signatures and the log are real; the TPM is swtpm,
-    the meters, the two exchanges and the money are simulated. Exit 0 only when all is well.
+    the meters, the two exchanges and, unless real ones are named, the Lightning nodes are
+    simulated. One lease is soon frozen for a few seconds, so that there is a rebate to show.
+    Exit 0 only when all is well.
     Ctrl-C ends it in good order, a second one at once.
     """
     from agent.sandbox.demo import Demo, Stop, prepare
@@ -60,7 +71,7 @@ def demo(
     _listen(stop)
     try:
         with _watcher(duration, as_json) as watcher:
-            outcome = Demo(where, watcher, stop).run(duration)
+            outcome = Demo(where, watcher, stop, lightning).run(duration)
     except KeyboardInterrupt:
         sys.stderr.write(f"hearth demo: aborted, all of it stopped; its logs are in {where}\n")
         raise typer.Exit(130) from None
@@ -127,7 +138,7 @@ class _Lines:
     def moment(self, now: Moment) -> None:
         """Print what changed, and at first what is real and what is not."""
         if self._before is None:
-            typer.echo(f"real: {REAL}")
+            typer.echo(f"real: {real(now)}")
             typer.echo(f"simulated: {simulated(now)}")
         for text in changes(self._before, now):
             typer.echo(text)

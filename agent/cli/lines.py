@@ -6,19 +6,26 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.sandbox.moment import ExchangeMoment, Moment
+    from agent.sandbox.moment import ExchangeMoment, Moment, MoneyMoment
     from agent.sandbox.outcome import Outcome
 
 # What is shown is named for what it is; short enough for a line of 80.
-REAL = "inventory, CPU, cgroups, kernel counters, gRPC/mTLS, signatures, log"
-SIMULATED = "TPM and its certificate (swtpm), site meters, exchanges, money"
-SIMULATED_NO_TPM = "site meters, exchanges, money; no TPM: a key in a file"
+REAL = "inventory, CPU, cgroups, counters, gRPC/mTLS, signatures, log"
+SIMULATED = "site meters, exchanges"
+SIMULATED_TPM, NO_TPM = "TPM and its certificate (swtpm), ", "; no TPM: a key in a file"
+
+
+def real(now: Moment | None) -> str:
+    """Name what is real."""
+    return f"{REAL}, Lightning" if now is not None and now.network else REAL
 
 
 def simulated(now: Moment | None) -> str:
     """Name what is not real."""
     software = now is not None and any(item.assurance == "software" for item in now.exchanges)
-    return SIMULATED_NO_TPM if software else SIMULATED
+    doubles = now is None or not now.network
+    said = f"{SIMULATED}, Lightning" if doubles else SIMULATED
+    return f"{said}{NO_TPM}" if software else f"{SIMULATED_TPM}{said}"
 
 
 def changes(before: Moment | None, now: Moment) -> Iterator[str]:
@@ -50,10 +57,24 @@ def _exchange(before: ExchangeMoment | None, now: ExchangeMoment) -> Iterator[st
         yield f"{now.name}: acknowledged {plural(count, 'receipt')}"
     if (count := now.challenges_passed - before.challenges_passed) > 0:
         yield f"{now.name}: {plural(count, 'quote challenge')} passed"
+    yield from _money(now.name, before.money, now.money)
     if (count := now.receipts_rejected - before.receipts_rejected) > 0:
         yield f"{now.name}: REJECTED {plural(count, 'receipt')}"
     if (count := now.challenges_failed - before.challenges_failed) > 0:
         yield f"{now.name}: {plural(count, 'quote challenge')} FAILED"
+
+
+def _money(name: str, before: MoneyMoment, now: MoneyMoment) -> Iterator[str]:
+    if now.invoices_issued > before.invoices_issued:
+        yield f"{name}: is invoiced {msat(now.invoiced_msat - before.invoiced_msat)}"
+    if now.invoices_paid > before.invoices_paid:
+        yield f"{name}: paid {msat(now.paid_msat - before.paid_msat)}"
+    if now.rebates_issued > before.rebates_issued:
+        yield f"{name}: a rebate of {msat(now.rebate_msat - before.rebate_msat)} is due"
+    if now.rebates_paid > before.rebates_paid:
+        yield f"{name}: was paid a rebate, {msat(now.returned_msat - before.returned_msat)}"
+    if now.rebates_netted > before.rebates_netted:
+        yield f"{name}: a rebate is netted, {msat(now.netted_msat - before.netted_msat)}"
 
 
 def account(outcome: Outcome) -> Iterator[str]:
@@ -66,6 +87,17 @@ def account(outcome: Outcome) -> Iterator[str]:
     yield (
         f"{plural(issued, 'receipt')} issued, {verified} verified, {acked} acknowledged,"
         f" {last.oversold_units} units sold twice"
+    )
+    money = [item.money for item in last.exchanges]
+    yield (
+        f"{plural(sum(item.invoices_issued for item in money), 'invoice')} issued,"
+        f" {sum(item.invoices_paid for item in money)} paid:"
+        f" {msat(sum(item.paid_msat for item in money))}"
+    )
+    yield (
+        f"{plural(sum(item.rebates_issued for item in money), 'rebate')}:"
+        f" {msat(sum(item.returned_msat for item in money))} paid back,"
+        f" {msat(sum(item.netted_msat for item in money))} netted"
     )
     used, reused = joules(last.energy_mj), joules(last.heat_mj)
     yield f"{msat(due)} due; host: {used} used, {reused} of heat reused"

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from agent.cli.lines import REAL, changes, joules, simulated, watts
+from agent.cli.lines import changes, joules, real, simulated, watts
 from agent.cli.machine import describe
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 KEPT = 600  # moments
 RATE_OVER = 5  # moments: the share of a CPU is a mean over so many seconds
 LEAST_SPAN = 20  # a sparkline spans at least a 20th of its largest value, so that noise stays flat
-LEAST_HOST, LEAST_EVENTS = 4, 5
+LEAST_HOST, LEAST_EVENTS = 3, 5
+ROOMY = 26  # lines: room for a rule above the last two
 FRAME_WIDTH = 140  # wider than this is no easier to read
 WIDE = 110  # room for a whole lease id
 
@@ -124,10 +125,15 @@ class Screen:
         width = min(width, FRAME_WIDTH)
         now = self._moments[-1] if self._moments else None
         title = self._title(now, width)
-        body = [*self._site(now, width), *self._leases(now, width), *self._exchanges(now, width)]
+        body = [
+            *self._site(now, width),
+            *self._leases(now, width),
+            *self._exchanges(now, width),
+            *self._money(now, width),
+        ]
         foot = [
-            self._rule("", "", width),
-            line(("real: ", STRONG), REAL),
+            *([] if 0 < height < ROOMY else [self._rule("", "", width)]),
+            line(("real: ", STRONG), real(now)),
             line(("simulated: ", STRONG), simulated(now)),
         ]
         room = height - len(title) - len(body) - len(foot) - 2
@@ -214,6 +220,9 @@ class Screen:
         vcpus = lease.units.get("VCPU", 0)
         running = lease.state == "ACTIVE"
         told = f"{permille // 10:>3} % of {vcpus} VCPU" if running else lease.state.lower()
+        style = ""
+        if lease.outage:
+            told, style = "STAGED OUTAGE", BAD
         name = f" {lease.lease_id}" if width >= WIDE else ""
         room = max(4, width - 61 - len(name))
         drawn = self._glyphs.bar(permille if running else 0, room)
@@ -221,7 +230,7 @@ class Screen:
             f"{lease.exchange[:9]:9}",
             (f"{name} ", FAINT),
             (drawn, GOOD),
-            f" {told:15}",
+            (f" {told:15}", style),
             f"{lease.used_cpu_ms / 1000:>8.1f} s",
             f"{joules(lease.energy_mj):>9}",
             f"{_thousands(lease.amount_due_msat):>10} msat",
@@ -255,6 +264,29 @@ class Screen:
             cells.append((f"{_thousands(value):>{room + wider}}", style))
         return line(f"{item.name[:8]:8} ", (mark, GOOD if item.connected else BAD), *cells)
 
+    def _money(self, now: Moment | None, width: int) -> list[Text]:
+        network = "" if now is None else now.network
+        node = f"Lightning, {network}" if network else "simulated Lightning"
+        rows = [self._rule("money", node, width)]
+        for item in now.exchanges if now is not None else ():
+            money = item.money
+            paid = f"{money.invoices_paid} of {money.invoices_issued}"
+            given = f"{money.rebates_paid + money.rebates_netted} of {money.rebates_issued} rebates"
+            returned = f"{_thousands(money.returned_msat + money.netted_msat):>6} msat"
+            rows.append(
+                line(
+                    f"{item.name[:9]:9}",
+                    f"{paid:>9} invoices paid",
+                    (f"{_thousands(money.paid_msat):>9} msat", GOOD),
+                    *(
+                        (f"{given:>17} back", (returned, WARM))
+                        if money.rebates_issued
+                        else ((f"{'no rebate due':>33}", FAINT),)
+                    ),
+                )
+            )
+        return rows
+
 
 # Heading, least width and field of ExchangeMoment.
 _COLUMNS = (
@@ -264,8 +296,7 @@ _COLUMNS = (
     ("acked", 6, "receipts_acked"),
     ("rejected", 9, "receipts_rejected"),
     ("checkpoints", 12, "checkpoints_verified"),
-    ("quotes", 7, "challenges_passed"),
-    ("msat due", 10, "amount_due_msat"),
+    ("challenges", 11, "challenges_passed"),
 )
 
 

@@ -7,6 +7,7 @@ TPM is swtpm, the meters are the simulated site's, the exchanges are the referen
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,15 +15,17 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.errors import ConfigError, HearthError
 from agent.leases import places
 from agent.sandbox import bed
 from agent.sandbox.books import ENDED
 from agent.sandbox.moment import Moment, moment
-from agent.sandbox.outcome import Outcome, Proof, cpu_checks
+from agent.sandbox.outage import LEAST_RUN_S, SERVICE_LEVEL, Outage
+from agent.sandbox.outcome import Outcome, Proof, cpu_checks, money_checks
 from agent.sandbox.plant import Plant
+from agent.sandbox.purses import real_nodes
 from agent.sandbox.tenants import UNITS, Tenants
 from probes.cgroup import find_root
 from probes.errors import Absent
@@ -31,6 +34,8 @@ from probes.host import Host
 CONFIGURATION = f"""\
 [offer]
 receipt_seconds = 5
+least_invoice_msat = 1
+{SERVICE_LEVEL}
 [log]
 checkpoint_seconds = 10
 [site]
@@ -39,13 +44,14 @@ heat_sink = "pool"
 [energy]
 idle_milliwatts = {Plant(0).base_mw}
 """
+EXCHANGE_NAMES = ("northern", "harbour")
 EXCHANGE_OPTIONS = ("--heartbeat", "5")
 CHALLENGES_EVERY_S = 10.0  # by command, so that even a short run has some of each exchange
 METERS_EVERY_S = (5, 5)  # heat, energy
 
 TICK_S = 1.0
 OFFERED_S = 10.0
-ACKNOWLEDGED_S = 15.0
+SETTLED_S = 30.0
 COMMAND_S = 60.0
 LONGEST_PATH = 80  # sockets lie in the folder, and their paths have at most 107 bytes (unix(7))
 
@@ -88,6 +94,9 @@ class Demo:
     directory: Path
     watcher: Watcher
     stop: Stop
+    lightning: str = ""  # lightning-rpc sockets, see `real_nodes`; empty: doubles
+    _network: str = ""
+    _outage: Outage | None = None
     _bed: bed.Bed | None = None
     _tenants: Tenants | None = None
     _cgroup_root: str = "auto"
@@ -101,18 +110,26 @@ class Demo:
         try:
             with_tpm = self._has_swtpm()
             self._cgroup_root = cgroup_root(self.directory.name)
-            self.watcher.event("starts the TPM, two exchanges and the site's meters")
+            nodes = real_nodes(self.lightning, EXCHANGE_NAMES) if self.lightning else None
+            self._network = nodes.network if nodes else ""
+            self.watcher.event("starts the TPM, Lightning, two exchanges and the site's meters")
             world = self._bed = bed.make(
                 self.directory,
                 CONFIGURATION + f'[lease]\ncgroup_root = "{self._cgroup_root}"\n',
+                exchange_names=EXCHANGE_NAMES,
                 exchange_options=EXCHANGE_OPTIONS,
                 with_site=METERS_EVERY_S,
                 with_tpm=with_tpm,
+                with_lightning=True,
+                sockets=nodes.sockets if nodes else None,
+                network=nodes.network if nodes else "regtest",
             )
             self._go_on()
             tenants = self._tenants = Tenants(world.agent, self.watcher.event)
             self._enrol(world)
             self._lease(world, tenants)
+            if seconds is None or seconds >= LEAST_RUN_S:
+                self._outage = Outage(world.agent, self.watcher.event)
             self._watch(world, None if seconds is None else time.monotonic() + seconds)
             return self._end(world, tenants)
         except KeyboardInterrupt:
@@ -166,23 +183,38 @@ class Demo:
     # --- looking on ----------------------------------------------------------------------------
 
     def _watch(self, world: bed.Bed, until: float | None) -> None:
-        due = time.monotonic()
+        due = start = time.monotonic()
         while until is None or time.monotonic() < until:
             began = time.monotonic()
+            if self._outage is not None:
+                self._outage.advance(began - start)
             if began >= due:
                 due += CHALLENGES_EVERY_S
                 for exchange in world.exchanges:
                     exchange.command(cmd="challenge")
-            self.watcher.moment(_look(world))
+            self.watcher.moment(self._look(world))
             rest = began + TICK_S - time.monotonic()
             if until is not None:
                 rest = min(rest, until - time.monotonic())
             if self.stop.wait(rest):
                 return
 
+    def _look(self, world: bed.Bed) -> Moment:
+        now_ns = time.time_ns()
+        return moment(
+            (now_ns - world.agent.started_ns) // 1_000_000,
+            now_ns,
+            world.agent.status(),
+            [(exchange.name, exchange.figures()) for exchange in world.exchanges],
+            network=self._network,
+            outage=self._outage.lease if self._outage is not None else None,
+        )
+
     # --- end -----------------------------------------------------------------------------------
 
     def _end(self, world: bed.Bed, tenants: Tenants) -> Outcome:
+        if self._outage is not None:
+            self._outage.end()
         self.watcher.event("the work stops, the exchanges release their leases")
         tenants.stop_work()
         kernel = tenants.kernel_cpu_ms()
@@ -197,23 +229,38 @@ class Demo:
             last=last,
             first_offer_ms=(first - world.agent.started_ns) // 1_000_000,
             cpu=cpu_checks(books, kernel),
+            money=money_checks(books, self._agents_books(world)),
+            outage=self._outage is not None and self._outage.done,
             proof=proof,
             agent_exit_code=world.agent.stop(),
         )
 
     def _settle(self, world: bed.Bed) -> Moment:
-        """Wait until every lease is closed and every receipt acknowledged, for a while."""
-        deadline = time.monotonic() + ACKNOWLEDGED_S
+        """Wait until every receipt is acknowledged and all that is due was paid, for a while."""
+        deadline = time.monotonic() + SETTLED_S
         while True:
-            now = _look(world)
+            now = self._look(world)
             self.watcher.moment(now)
-            settled = all(item.state in ENDED for item in now.leases) and all(
+            settled = all(
+                item.state in ENDED and (item.state == "SETTLED" or not item.receipts)
+                for item in now.leases
+            ) and all(
                 item.receipts_issued == item.receipts_acked == item.receipts_verified
                 for item in now.exchanges
             )
             if settled or time.monotonic() > deadline:
                 return now
             time.sleep(0.2)
+
+    def _agents_books(self, world: bed.Bed) -> list[dict[str, Any]]:
+        """What the agent itself has of each lease's money, as its operator would ask."""
+        code, said = hearth(
+            "settlement", "status", "--json", "--config", str(world.agent.config_file)
+        )
+        if code:
+            raise DemoError(f"hearth settlement status: exit {code}: {said}")
+        leases: list[dict[str, Any]] = json.loads(said)["leases"]
+        return leases
 
     def _prove(self, world: bed.Bed, last: Moment) -> Proof | None:
         """Export one receipt and verify it, each as its user would."""
@@ -237,6 +284,8 @@ class Demo:
     def _close(self) -> None:
         """Stop everything that was started, whatever state it is in."""
         try:
+            if self._outage is not None:
+                self._outage.end()
             if self._tenants is not None:
                 self._tenants.stop_work()
             if self._bed is not None:
@@ -250,11 +299,15 @@ class Demo:
     def _abort(self) -> None:
         """Kill it all at once."""
         world = self._bed
+        if self._outage is not None:
+            self._outage.end()  # what is frozen dies only when it goes on (before Linux 5.14)
         if world is None:
             return  # what was starting has its standard input from us, and ends with it
         world.agent.kill()
         for exchange in world.exchanges:
             exchange.kill()
+        if world.lightning is not None:
+            world.lightning.stop(kill=True)
         if world.tpm is not None:
             world.tpm.kill()
 
@@ -266,13 +319,6 @@ class Demo:
             if self._cgroup_root != "auto":
                 with contextlib.suppress(OSError):
                     where.root.rmdir()
-
-
-def _look(world: bed.Bed) -> Moment:
-    now_ns = time.time_ns()
-    elapsed = (now_ns - world.agent.started_ns) // 1_000_000
-    figures = [(exchange.name, exchange.figures()) for exchange in world.exchanges]
-    return moment(elapsed, now_ns, world.agent.status(), figures)
 
 
 def prepare(directory: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hearth.admin.v1 import admin_pb2
 
+from agent.core.lease import LeaseKey
 from agent.sandbox.books import ENDED, oversold
 
 # Sensors whose gauge is the host's power, and the reused heat's: probe -> figure.
@@ -22,6 +23,22 @@ class Identity:
     tpm: str
     inventory_digest: str  # lower-case hex
     inventory_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyMoment:
+    """What moved between the host and one exchange, by the exchange's own books."""
+
+    invoices_issued: int = 0
+    invoices_paid: int = 0
+    invoiced_msat: int = 0
+    paid_msat: int = 0
+    rebates_issued: int = 0
+    rebates_paid: int = 0  # by the agent, over Lightning
+    rebates_netted: int = 0  # taken off an invoice instead
+    rebate_msat: int = 0  # of all that were issued
+    returned_msat: int = 0  # of those that were paid
+    netted_msat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,7 @@ class ExchangeMoment:
     challenges_passed: int
     challenges_failed: int
     amount_due_msat: int
+    money: MoneyMoment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,7 @@ class LeaseMoment:
     heat_mj: int
     amount_due_msat: int
     receipts: int
+    outage: bool = False  # it is held up on purpose right now
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,7 @@ class Moment:
     cpu_ms: int
     exchanges: tuple[ExchangeMoment, ...]
     leases: tuple[LeaseMoment, ...]
+    network: str = ""  # of real Lightning nodes; empty: doubles
 
 
 def moment(
@@ -83,12 +103,17 @@ def moment(
     now_ns: int,
     status: admin_pb2.StatusResponse,
     figures: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    network: str = "",
+    outage: LeaseKey | None = None,
 ) -> Moment:
     """Join the agent's status and the exchanges' figures.
 
     :param elapsed_ms: since the agent was started.
     :param now_ns: since the epoch.
     :param figures: name of each exchange and what it counted; empty before a node has enrolled.
+    :param network: of real Lightning nodes; empty: doubles.
+    :param outage: the lease that is held up on purpose.
     """
     said = {item.display_name: item for item in status.exchanges}
     names = {item.exchange_id: item.display_name for item in status.exchanges}
@@ -98,7 +123,10 @@ def moment(
         for lease_id, lease in counted.get("lease", {}).items()
     }
     leases = tuple(
-        _lease(name, item, booked.get((name, item.lease_id)))
+        replace(
+            _lease(name, item, booked.get((name, item.lease_id))),
+            outage=outage == LeaseKey(item.exchange_id, item.lease_id),
+        )
         for item in status.leases
         for name in (names.get(item.exchange_id, ""),)
     )
@@ -126,6 +154,7 @@ def moment(
         cpu_ms=status.cpu_milliseconds,
         exchanges=exchanges,
         leases=leases,
+        network=network,
     )
 
 
@@ -162,6 +191,7 @@ def used_cpu_ms(receipt: Mapping[str, Any]) -> int:
 def _exchange(
     name: str, counted: Mapping[str, Any], said: admin_pb2.ExchangeStatus
 ) -> ExchangeMoment:
+    leases = counted.get("lease", {}).values()
     return ExchangeMoment(
         name,
         said.connected,
@@ -174,11 +204,29 @@ def _exchange(
         counted.get("checkpoints_verified", 0),
         counted.get("challenges_passed", 0),
         counted.get("challenges_failed", 0) + counted.get("challenges_refused", 0),
-        sum(
-            lease["receipt"]["gross_msat"]
-            for lease in counted.get("lease", {}).values()
-            if lease["receipt"]
-        ),
+        sum(lease["receipt"]["gross_msat"] for lease in leases if lease["receipt"]),
+        _money([lease["money"] for lease in leases]),
+    )
+
+
+def _money(books: Sequence[Mapping[str, Any]]) -> MoneyMoment:
+    """Add up what one exchange has of all its leases."""
+    bills = [bill for book in books for bill in book["invoices"]]
+    paid = [bill for bill in bills if bill["state"] == "PAID"]
+    rebates = [item for book in books for item in book["payouts"] if item["kind"] == "REBATE"]
+    returned = [item["msat"] for item in rebates if item["state"] == "PAID"]
+    netted = [item["msat"] for item in rebates if item["state"] == "NETTED"]
+    return MoneyMoment(
+        invoices_issued=len(bills),
+        invoices_paid=len(paid),
+        invoiced_msat=sum(bill["msat"] for bill in bills),
+        paid_msat=sum(bill["msat"] for bill in paid),
+        rebates_issued=len(rebates),
+        rebates_paid=len(returned),
+        rebates_netted=len(netted),
+        rebate_msat=sum(item["msat"] for item in rebates),
+        returned_msat=sum(returned),
+        netted_msat=sum(netted),
     )
 
 

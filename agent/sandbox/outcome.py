@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agent.sandbox.moment import Moment, used_cpu_ms
+from agent.sandbox.moment import Moment, MoneyMoment, used_cpu_ms
 
 # Used CPU of a final receipt against the kernel's own count, in permille.
 MOST_DIFFERENCE_PERMILLE = 10
@@ -34,6 +34,28 @@ class CpuCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyCheck:
+    """One lease's money in the end: the exchange's books against the agent's. In msat."""
+
+    exchange: str
+    lease_id: str
+    gross_msat: int  # by the last receipt at the exchange
+    netted_msat: int  # rebates that were taken off invoices
+    paid_msat: int  # the exchange says
+    received_msat: int  # the agent says
+    returned_msat: int  # rebates and refunds; the exchange says
+    given_msat: int  # the same; the agent says
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both books are the same and nothing is open."""
+        return (
+            self.paid_msat == self.received_msat == self.gross_msat - self.netted_msat
+            and self.returned_msat == self.given_msat
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """One exported receipt and what `hearth verify` made of it."""
 
@@ -50,6 +72,8 @@ class Outcome:
     last: Moment
     first_offer_ms: int | None  # from the agent's start to the first accepted offer
     cpu: tuple[CpuCheck, ...]
+    money: tuple[MoneyCheck, ...]
+    outage: bool  # one was staged
     proof: Proof | None
     agent_exit_code: int
 
@@ -78,6 +102,15 @@ class Outcome:
             for item in self.cpu
             if item.difference_permille >= MOST_DIFFERENCE_PERMILLE
         ]
+        found += [
+            f"lease {item.lease_id}: {item.gross_msat} msat due less {item.netted_msat} netted,"
+            f" {item.paid_msat} paid and {item.received_msat} received,"
+            f" {item.given_msat} given back and {item.returned_msat} taken"
+            for item in self.money
+            if not item.agrees
+        ]
+        if self.outage and not _money(last, "rebates_paid") + _money(last, "rebates_netted"):
+            found.append("an outage was staged, and no rebate given for it")
         if ran and self.proof is None:
             found.append("no receipt could be exported")
         if self.proof is not None and self.proof.exit_code:
@@ -110,6 +143,8 @@ class Outcome:
             "energy_mj": last.energy_mj,
             "heat_mj": last.heat_mj,
             "amount_due_msat": _sums(last, "amount_due_msat"),
+            "lightning": last.network or "double",
+            **{item.name: _money(last, item.name) for item in fields(MoneyMoment)},
             "used_cpu": [
                 {
                     "exchange": item.exchange,
@@ -135,6 +170,10 @@ def _sums(moment: Moment, field: str) -> int:
     return sum(getattr(item, field) for item in moment.exchanges)
 
 
+def _money(moment: Moment, field: str) -> int:
+    return sum(getattr(item.money, field) for item in moment.exchanges)
+
+
 def _assurance(moment: Moment) -> str:
     """Return what all exchanges certified; where they differ, all of it, in their order."""
     return ", ".join(dict.fromkeys(item.assurance for item in moment.exchanges if item.assurance))
@@ -153,4 +192,32 @@ def cpu_checks(
         for name, book in books
         for lease_id, lease in book.items()
         if lease_id in kernel_cpu_ms and lease["receipt"]
+    )
+
+
+def money_checks(
+    books: Sequence[tuple[str, Mapping[str, Any]]], agents: Sequence[Mapping[str, Any]]
+) -> tuple[MoneyCheck, ...]:
+    """Set the exchanges' books of money against the agent's.
+
+    :param books: name of each exchange and its leases, {lease id: figures}.
+    :param agents: leases as `hearth settlement status --json` prints them.
+    """
+    own = {(item["exchange_name"], item["lease_id"]): item for item in agents}
+    return tuple(
+        MoneyCheck(
+            name,
+            lease_id,
+            gross_msat=lease["receipt"]["gross_msat"],
+            netted_msat=sum(
+                item["msat"] for item in lease["money"]["payouts"] if item["state"] == "NETTED"
+            ),
+            paid_msat=lease["money"]["paid_msat"],
+            received_msat=own[name, lease_id]["received_msat"],
+            returned_msat=lease["money"]["returned_msat"],
+            given_msat=own[name, lease_id]["payouts_paid_msat"],
+        )
+        for name, book in books
+        for lease_id, lease in book.items()
+        if lease["receipt"]
     )

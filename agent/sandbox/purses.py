@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import select
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import HearthError
+from agent.sandbox.exchange.purse import Purse
+from agent.sandbox.exchange.purse import PurseError as ExchangePurseError
 
 START_S = 20.0
 ANSWER_S = 10.0
 STOP_S = 10.0
 OPERATOR = "operator"
+PLAY_NETWORKS = ("regtest", "signet", "testnet")
 
 
 class PurseError(HearthError):
@@ -96,6 +100,41 @@ class LightningProcess:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RealNodes:
+    """Lightning nodes that are there already."""
+
+    sockets: Mapping[str, Path]  # `operator` and the name of each exchange
+    network: str
+
+
+def real_nodes(text: str, exchange_names: Sequence[str]) -> RealNodes:
+    """Find the nodes that a demo shall move money between.
+
+    :param text: lightning-rpc sockets with commas between: the operator's, then the exchanges';
+        exchanges may share one.
+    :raises PurseError: when they do not answer, or move money of worth.
+    """
+    paths = [Path(part.strip()) for part in text.split(",") if part.strip()]
+    if not 2 <= len(paths) <= 1 + len(exchange_names):
+        raise PurseError(f"{text!r}: name the operator's lightning-rpc and one an exchange, OP,EX")
+    own, *others = paths
+    networks = {path: asyncio.run(_network(path)) for path in paths}
+    if len(set(networks.values())) > 1 or networks[own] not in PLAY_NETWORKS:
+        said = ", ".join(f"{path} is on {name}" for path, name in networks.items())
+        raise PurseError(f"{said}; name nodes of one network out of {', '.join(PLAY_NETWORKS)}")
+    shared = [others[number % len(others)] for number in range(len(exchange_names))]
+    sockets = {OPERATOR: own, **dict(zip(exchange_names, shared, strict=True))}
+    return RealNodes(sockets, networks[own])
+
+
+async def _network(socket: Path) -> str:
+    try:
+        return str((await Purse(socket).call("getinfo")).get("network"))
+    except ExchangePurseError as error:
+        raise PurseError(f"{socket}: {error}; is it a lightning-rpc that we may use?") from None
 
 
 def agent_configuration(sockets: Mapping[str, Path], network: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,13 +16,16 @@ import termios
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.sandbox.demo import cgroup_root, hearth
+from agent.sandbox.exchange.purse import Purse
+from agent.sandbox.moment import MoneyMoment
+from agent.sandbox.purses import LightningProcess
 from probes.cgroup import find_root
 from probes.host import Host
 
@@ -29,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 PATHS = f"{ROOT}{os.pathsep}{ROOT / 'proto/gen/python'}"
 PATIENCE_S = 60.0
 COLUMNS, LINES = 80, 24
+MONEY = [field.name for field in fields(MoneyMoment)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -84,10 +89,10 @@ def _short(name: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def told(directory: Path) -> dict[str, Any]:
-    """What one run of twelve seconds printed."""
+    """What one run of twenty seconds printed: long enough for the staged outage."""
     run = Run()
     done = subprocess.run(
-        run.command("--for", "12s", "--json", "--dir", str(directory)),
+        run.command("--for", "20s", "--json", "--dir", str(directory)),
         env=run.environment,
         capture_output=True,
         text=True,
@@ -132,8 +137,19 @@ def test_what_is_counted_is_an_integer(told: dict[str, Any]) -> None:
         assert type(told[name]) is int, name
         assert told[name] > 0, name
     assert told["heat_mj"] < told["energy_mj"]
-    assert 0 < told["agent_cpu_seconds"] < 12
+    assert 0 < told["agent_cpu_seconds"] < 20
     assert 0 < told["seconds_to_first_offer"] < 10
+
+
+def test_receipts_became_money_and_the_staged_outage_a_rebate(told: dict[str, Any]) -> None:
+    assert told["lightning"] == "double"
+    for name in MONEY:
+        assert type(told[name]) is int, name
+    assert told["invoices_paid"] == told["invoices_issued"] >= told["leases"]
+    assert told["paid_msat"] == told["invoiced_msat"]
+    assert told["paid_msat"] + told["netted_msat"] == told["amount_due_msat"]
+    assert told["rebates_paid"] + told["rebates_netted"] == told["rebates_issued"] >= 1
+    assert told["returned_msat"] + told["netted_msat"] == told["rebate_msat"] > 0
 
 
 def test_used_cpu_is_what_the_kernel_counted(told: dict[str, Any]) -> None:
@@ -200,7 +216,7 @@ def test_without_a_terminal_it_prints_lines() -> None:
     lines = done.stdout.splitlines()
     assert "\x1b" not in done.stdout
     for wanted in (
-        r"simulated: .*swtpm.*exchanges, money",
+        r"simulated: .*swtpm.*exchanges, Lightning",
         r"enrolled with northern as virtual-tpm",
         r"enrolled with harbour as virtual-tpm",
         r"northern leases 1 VCPU, 256 MEMORY_MB .*",
@@ -211,6 +227,32 @@ def test_without_a_terminal_it_prints_lines() -> None:
     ):
         assert any(re.fullmatch(wanted, line) for line in lines), (wanted, lines)
     assert run.processes() == []
+
+
+def test_nodes_that_are_given_are_used() -> None:
+    run = Run()
+    for folder in _short("nodes"):
+        nodes = LightningProcess(folder / "ln", ("operator", "exchange"))
+        folder.mkdir()
+        nodes.start()
+        try:
+            sockets = f"{nodes.socket('operator')},{nodes.socket('exchange')}"
+            done = subprocess.run(
+                run.command("--for", "1s", "--json", "--dir", str(folder / "demo")),
+                env={**run.environment, "HEARTH_CLN_SOCKETS": sockets},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            paid = asyncio.run(Purse(nodes.socket("operator")).call("listinvoices"))["invoices"]
+        finally:
+            nodes.stop()
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["lightning"] == "regtest"
+    assert told["invoices_paid"] == len(paid) >= 1
+    assert told["paid_msat"] == sum(item["amount_received_msat"] for item in paid) > 0
 
 
 class Terminal:

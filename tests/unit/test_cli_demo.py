@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agent.cli.demo import seconds
-from agent.cli.lines import changes, joules, watts
+from agent.cli.lines import changes, joules, real, simulated, watts
 from agent.cli.machine import describe
 from agent.cli.screen import Glyphs, Screen
-from agent.sandbox.moment import ExchangeMoment, Identity, LeaseMoment, Moment
+from agent.sandbox.moment import ExchangeMoment, Identity, LeaseMoment, Moment, MoneyMoment
 from probes.component import Component, ComponentKind, properties
 from probes.inventory import Inventory
 
@@ -41,7 +41,9 @@ INVENTORY = Inventory(
 
 def at(elapsed_ms: int, used_cpu_ms: int = 0, receipts: int = 0, power: int | None = 1) -> Moment:
     exchange = ExchangeMoment(
-        "northern", True, "virtual-tpm", 2, receipts, receipts, receipts, 0, receipts, 0, 0, 5000
+        *("northern", True, "virtual-tpm"),
+        *(2, receipts, receipts, receipts, 0, receipts, 0, 0, 5000),
+        MoneyMoment(invoices_issued=3, invoices_paid=2, invoiced_msat=4000, paid_msat=3000),
     )
     lease = LeaseMoment(
         "northern", "01a20366-3973", "ACTIVE", {"VCPU": 1}, used_cpu_ms, 10**6, 0, 5000, receipts
@@ -135,6 +137,45 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     assert "\n".join(drawn(shown, 80, 24)).isascii()
 
 
+def test_the_picture_shows_money_and_what_was_staged() -> None:
+    now = at(0)
+    rebate = replace(
+        now.exchanges[0].money,
+        rebates_issued=2,
+        rebates_paid=1,
+        rebates_netted=1,
+        returned_msat=40,
+        netted_msat=5,
+    )
+    shown = screen()
+    shown.moment(
+        replace(
+            now,
+            exchanges=(replace(now.exchanges[0], money=rebate), now.exchanges[1]),
+            leases=(replace(now.leases[0], outage=True), now.leases[1]),
+        )
+    )
+    lines = drawn(shown, 80, 24)
+    assert sum("STAGED OUTAGE" in text for text in lines) == 1
+    money = next(number for number, text in enumerate(lines) if text.startswith("─ money"))
+    assert lines[money].endswith("simulated Lightning ─")
+    assert "2 of 3 invoices paid    3 000 msat   2 of 2 rebates back    45 msat" in lines[money + 1]
+    assert lines[money + 2].split()[-3:] == ["no", "rebate", "due"]
+
+
+def test_what_is_real_depends_on_whose_nodes_they_are() -> None:
+    doubles, nodes = at(0), replace(at(0), network="regtest")
+    assert (real(doubles) + simulated(doubles)).count("Lightning") == 1
+    assert simulated(doubles).endswith("Lightning")
+    assert real(nodes).endswith("Lightning")
+    assert "Lightning" not in simulated(nodes)
+    keys = tuple(replace(item, assurance="software") for item in doubles.exchanges)
+    assert "no TPM" in simulated(replace(doubles, exchanges=keys))
+    for now in (doubles, nodes, replace(nodes, exchanges=keys)):
+        assert len(f" simulated: {simulated(now)}") <= 80
+        assert len(f" real: {real(now)}") <= 80
+
+
 @given(st.lists(st.integers(0, 10**9), max_size=50), st.integers(0, 60))
 def test_a_sparkline_is_as_wide_as_what_it_shows(values: list[int], width: int) -> None:
     assert len(Glyphs(ascii_only=False).sparkline(values, width)) == min(len(values), width)
@@ -163,6 +204,32 @@ def test_lines_say_what_changed_and_nothing_else() -> None:
         "northern: verified 2 receipts, 5 000 msat due",
         "northern: verified 2 checkpoints",
         "northern: acknowledged 2 receipts",
+    ]
+
+
+def test_lines_say_what_money_moved() -> None:
+    before = at(0)
+    moved = MoneyMoment(
+        invoices_issued=4,
+        invoices_paid=3,
+        invoiced_msat=4_500,
+        paid_msat=4_000,
+        rebates_issued=2,
+        rebates_paid=1,
+        rebates_netted=1,
+        rebate_msat=90,
+        returned_msat=60,
+        netted_msat=30,
+    )
+    now = replace(
+        before, exchanges=(replace(before.exchanges[0], money=moved), before.exchanges[1])
+    )
+    assert list(changes(before, now)) == [
+        "northern: is invoiced 500 msat",
+        "northern: paid 1 000 msat",
+        "northern: a rebate of 90 msat is due",
+        "northern: was paid a rebate, 60 msat",
+        "northern: a rebate is netted, 30 msat",
     ]
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sandbox.books import held_until, oversold
-from agent.sandbox.moment import Moment, moment
-from agent.sandbox.outcome import CpuCheck, Outcome, Proof, cpu_checks
+from agent.sandbox.moment import Moment, MoneyMoment, moment
+from agent.sandbox.outcome import CpuCheck, MoneyCheck, Outcome, Proof, cpu_checks, money_checks
 
 CAPACITY = {"VCPU": 2}
 NOW = 1_000
@@ -103,7 +103,20 @@ def figures(**changed: Any) -> dict[str, Any]:
         "heat_mj": None,
         "totals": {"VCPU": {"used_unit_ms": 1234}},
     }
-    lease = {**booked(100, None, {"VCPU": 1}, "CLOSED"), "receipt": receipt}
+    money = {
+        "paid_msat": 60,
+        "returned_msat": 4,
+        "invoices": [
+            {"label": "a", "through": 1, "msat": 60, "state": "PAID"},
+            {"label": "b", "through": 2, "msat": 7, "state": "ACCEPTED"},
+        ],
+        "payouts": [
+            {"kind": "REBATE", "msat": 4, "state": "PAID", "detail": ""},
+            {"kind": "REBATE", "msat": 10, "state": "NETTED", "detail": ""},
+            {"kind": "REBATE", "msat": 1, "state": "WANTED", "detail": ""},
+        ],
+    }
+    lease = {**booked(100, None, {"VCPU": 1}, "CLOSED"), "receipt": receipt, "money": money}
     return {
         "assurance": "virtual-tpm",
         "offers_accepted": 2,
@@ -156,6 +169,8 @@ def outcome(now: Moment | None = None) -> Outcome:
         last=now or last(),
         first_offer_ms=1200,
         cpu=(CpuCheck("northern", "lease-1", 1000, 1000),),
+        money=(MoneyCheck("northern", "lease-1", 70, 10, 60, 60, 4, 4),),
+        outage=True,
         proof=Proof(Path("/f"), Path("/r"), 0, "TRUE"),
         agent_exit_code=0,
     )
@@ -185,7 +200,31 @@ def test_used_cpu_is_set_against_the_kernel_by_lease() -> None:
     assert checks[0].difference_permille == 5  # 4.8, rounded up
 
 
+def test_invoices_and_rebates_are_counted() -> None:
+    money = last().exchanges[0].money
+    assert (money.invoices_issued, money.invoices_paid) == (2, 1)
+    assert (money.invoiced_msat, money.paid_msat) == (67, 60)
+    assert (money.rebates_issued, money.rebates_paid, money.rebates_netted) == (3, 1, 1)
+    assert (money.rebate_msat, money.returned_msat, money.netted_msat) == (15, 4, 10)
+    told = outcome().as_json()
+    assert told["lightning"] == "double"
+    assert {name: told[name] for name in ("invoices_paid", "paid_msat", "returned_msat")} == {
+        "invoices_paid": 1,
+        "paid_msat": 60,
+        "returned_msat": 4,
+    }
+
+
+def test_money_is_set_against_the_agents_own_books() -> None:
+    own = {"exchange_name": "northern", "lease_id": "lease-1"}
+    agents = [{**own, "received_msat": 60, "payouts_paid_msat": 4}]
+    (check,) = money_checks([("northern", figures()["lease"])], agents)
+    assert check == MoneyCheck("northern", "lease-1", 70, 10, 60, 60, 4, 4)
+    assert check.agrees
+
+
 WELL = outcome()
+NO_REBATE = replace(last().exchanges[0], money=MoneyMoment())
 
 
 @pytest.mark.parametrize(
@@ -201,6 +240,19 @@ WELL = outcome()
             "3 receipts were issued and 2 acknowledged",
         ),
         (replace(WELL, cpu=(CpuCheck("n", "l", 990, 1000),)), "receipt says 990 ms"),
+        (
+            replace(WELL, money=(MoneyCheck("n", "l", 70, 10, 60, 59, 4, 4),)),
+            "60 paid and 59 received",
+        ),
+        (
+            replace(WELL, money=(MoneyCheck("n", "l", 70, 0, 60, 60, 4, 4),)),
+            "70 msat due less 0 netted",
+        ),
+        (
+            replace(WELL, money=(MoneyCheck("n", "l", 70, 10, 60, 60, 0, 4),)),
+            "4 given back and 0 taken",
+        ),
+        (outcome(replace(last(), exchanges=(NO_REBATE,))), "no rebate given"),
         (replace(WELL, proof=None), "no receipt could be exported"),
         (replace(WELL, proof=Proof(Path("/f"), Path("/r"), 3, "who")), "exit 3: who"),
         (replace(WELL, agent_exit_code=1), "the agent ended with exit code 1"),
