@@ -27,6 +27,7 @@ from agent.config import Config, load
 from agent.delivery import Delivery
 from agent.errors import ExchangeError, HearthError, Overloaded
 from agent.exchange import enroll as enrolling
+from agent.exchange import tls_keys
 from agent.exchange.enrolment import Enrolment, known
 from agent.exchange.renew import keep_certificate
 from agent.exchange.stream import Link, Session
@@ -201,22 +202,23 @@ class Daemon:
     async def enroll(self, endpoint: str, token: str, ca_pem: bytes | None) -> Enrolment:
         """Enrol with one more exchange and start its session."""
         done = await enrolling.enroll(self.node, endpoint, token, ca_pem)
-        for link in self.links:
-            if link.enrolment.exchange_id == done.exchange_id:
-                fresh = link_of(self.node, link.row, done)
+        for row, enrolment in await self.node.journal.read(known):
+            if enrolment.exchange_id != done.exchange_id:
+                continue
+            fresh = link_of(self.node, row, enrolment)
+            link = next((link for link in self.links if link.row == row), None)
+            if link is None:
+                self.connect(fresh)
+            else:
                 link.enrolment, link.tls_key = fresh.enrolment, fresh.tls_key
                 link.tls_spki = fresh.tls_spki
-                return done
-        for row, enrolment in await self.node.journal.read(known):
-            if enrolment.exchange_id == done.exchange_id:
-                self.connect(link_of(self.node, row, enrolment))
         self.wake()
         return done
 
 
 def link_of(node: Node, row: int, enrolment: Enrolment) -> Link:
     """One enrolment with its TLS key."""
-    pem = enrolling.tls_key_file(node, enrolment.tls_chain[0]).read_bytes()
+    pem = tls_keys.key_file(node.state, enrolment).read_bytes()
     return Link(row, enrolment, pem, SoftwareKey.from_pem(pem).spki)
 
 
@@ -292,10 +294,13 @@ async def run(config: Config, host: Host | None = None) -> None:
     server: grpc.aio.Server | None = None
     try:
         probes = configured(config)
+        enrolments = await node.journal.read(known)
+        # Before anybody can ask us to enrol: a key that is not recorded yet would be swept away.
+        await asyncio.to_thread(tls_keys.sweep, node.state, [each for _, each in enrolments])
         server = await admin.serve(desk, Path(config.admin_socket))
         async with asyncio.TaskGroup() as tasks:
             daemon.tasks = tasks
-            for row, enrolment in await node.journal.read(known):
+            for row, enrolment in enrolments:
                 daemon.connect(link_of(node, row, enrolment))
             work = {
                 "deliver": daemon.deliver(),

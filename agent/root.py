@@ -84,8 +84,17 @@ def boot_log(tcti: str, host: Host) -> Blob | None:
     return Blob(hashlib.sha256(content).digest(), len(content), inline)
 
 
+def _sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable (fsync(2): a file's own fsync is not enough)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_secret(file: Path, content: bytes) -> None:
-    """Write a file that only this user may read: whole or not at all.
+    """Write a file that only this user may read: whole or not at all, and durable on return.
 
     :raises Overloaded: when the disk does not take it.
     """
@@ -97,6 +106,7 @@ def write_secret(file: Path, content: bytes) -> None:
             out.flush()
             os.fsync(out.fileno())
         part.rename(file)
+        _sync_directory(file.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -20,10 +18,10 @@ from hearth.v1.attestation_pb2_grpc import EnrollmentServiceStub
 
 from agent.errors import ExchangeError, ExchangeRefused, MalformedMessage
 from agent.exchange import enrolment as rows
+from agent.exchange import tls_keys
 from agent.exchange.enrolment import Enrolment
 from agent.journal.store import Transaction
 from agent.node import Node
-from agent.root import write_secret
 from agent.version import version
 from agent.wire import enrol as wire
 from attest.evidence import transcript_hmac
@@ -38,22 +36,6 @@ REFUSALS = (
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.ALREADY_EXISTS,
 )
-
-
-def tls_key_file(node: Node, certificate: bytes) -> Path:
-    """Where the key of one TLS certificate (DER) is kept: a renewal overwrites no other."""
-    return node.state / f"tls-{hashlib.sha256(certificate).hexdigest()[:32]}.pem"
-
-
-def keep_key(file: Path, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Write a TLS key where only this user reads it, and return it as PEM."""
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    write_secret(file, pem)
-    return pem
 
 
 def certificate_request(node_id: str) -> tuple[ec.EllipticCurvePrivateKey, bytes, bytes]:
@@ -122,9 +104,9 @@ async def enroll(node: Node, endpoint: str, token: str, ca_pem: bytes | None) ->
         issue_ns=node.clock.now().wall_ns,
         expire_ns=result.expire_ns,
     )
-    # The key first: an enrolment without its key is worth nothing, a key without one does no harm.
-    await asyncio.to_thread(keep_key, tls_key_file(node, result.tls_chain[0]), key)
-    await node.journal.write(lambda change: _keep(change, node, enrolment))
+    await asyncio.to_thread(tls_keys.keep, node.state, enrolment, key)
+    replaced = await node.journal.write(lambda change: _keep(change, node, enrolment))
+    await asyncio.to_thread(tls_keys.forget, node.state, replaced)
     return enrolment
 
 
@@ -193,13 +175,12 @@ def check_certificates(
             raise ExchangeError(f"{where}: its {what} certificate is over another key")
 
 
-def _keep(change: Transaction, node: Node, enrolment: Enrolment) -> None:
-    known = change.one("SELECT 1 FROM exchanges WHERE exchange_id = ?", enrolment.exchange_id)
-    row = rows.keep(change, enrolment)
-    if known is not None:
-        return
-    for index in _beginning(change, node):
-        change.enqueue(row, index)
+def _keep(change: Transaction, node: Node, enrolment: Enrolment) -> Enrolment | None:
+    row, replaced = rows.keep(change, enrolment)
+    if replaced is None:
+        for index in _beginning(change, node):
+            change.enqueue(row, index)
+    return replaced
 
 
 def _beginning(change: Transaction, node: Node) -> list[int]:

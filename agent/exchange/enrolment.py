@@ -29,8 +29,14 @@ def known(view: View) -> list[tuple[int, Enrolment]]:
     return [(int(row[0]), msgspec.msgpack.decode(row[1], type=Enrolment)) for row in rows]
 
 
-def keep(change: Transaction, enrolment: Enrolment) -> int:
-    """Write an enrolment and return its row; enrolling again renews it and keeps all cursors."""
+def keep(change: Transaction, enrolment: Enrolment) -> tuple[int, Enrolment | None]:
+    """Write an enrolment; enrolling again renews it and keeps all cursors.
+
+    Returns its row, and the enrolment that it takes the place of.
+    """
+    before = change.one(
+        "SELECT enrolment FROM exchanges WHERE exchange_id = ?", enrolment.exchange_id
+    )
     change.execute(
         "INSERT INTO exchanges (exchange_id, enrolment) VALUES (?, ?)"
         " ON CONFLICT (exchange_id) DO UPDATE SET enrolment = excluded.enrolment",
@@ -38,4 +44,5 @@ def keep(change: Transaction, enrolment: Enrolment) -> int:
         msgspec.msgpack.encode(enrolment),
     )
     row = change.one("SELECT id FROM exchanges WHERE exchange_id = ?", enrolment.exchange_id)
-    return int(row[0]) if row else 0
+    replaced = None if before is None else msgspec.msgpack.decode(before[0], type=Enrolment)
+    return (int(row[0]) if row else 0), replaced

@@ -12,7 +12,8 @@ from hearth.v1.session_pb2_grpc import ExchangeServiceStub
 
 from agent.clock import SECOND
 from agent.errors import ExchangeError, MalformedMessage
-from agent.exchange.enroll import certificate_request, check_certificates, keep_key, tls_key_file
+from agent.exchange import tls_keys
+from agent.exchange.enroll import certificate_request, check_certificates
 from agent.exchange.enrolment import Enrolment, keep
 from agent.exchange.stream import Link
 from agent.node import Node
@@ -65,9 +66,10 @@ async def renew(node: Node, link: Link, channel: grpc.aio.Channel, nonce: bytes)
         issue_ns=node.clock.now().wall_ns,
         expire_ns=expire_ns,
     )
-    pem = await asyncio.to_thread(keep_key, tls_key_file(node, tls_chain[0]), key)
-    await node.journal.write(lambda change: keep(change, fresh))
+    pem = await asyncio.to_thread(tls_keys.keep, node.state, fresh, key)
+    _, replaced = await node.journal.write(lambda change: keep(change, fresh))
     link.enrolment, link.tls_key, link.tls_spki = fresh, pem, spki
+    await asyncio.to_thread(tls_keys.forget, node.state, replaced)
     logger.info("certificate_renewed", exchange=enrolment.exchange_id[:16])
 
 

@@ -92,6 +92,7 @@ def test_enrolling_again_keeps_the_session_honest(world: Bed) -> None:
     world.agent.enroll(first)
     until(lambda: trusted(first))
     world.agent.enroll(first)
+    assert len(list((world.directory / "state").glob("tls-*.pem"))) == 1
     before = first.figures()["challenges_passed"]
     until(lambda: first.figures()["challenges_passed"] >= before + 3)
     assert first.figures()["challenges_failed"] == 0

@@ -79,7 +79,7 @@ class Pen:
     async def enrol(self, journal: Journal, **parts: Any) -> Link:
         """Enter the enrolment into the journal."""
         enrolment = self.enrolment(**parts)
-        self.row = await journal.write(lambda change: rows.keep(change, enrolment))
+        self.row, _ = await journal.write(lambda change: rows.keep(change, enrolment))
         return Link(self.row, enrolment, b"", b"")
 
     def sign(self, message: Message) -> Envelope:
