@@ -7,7 +7,7 @@ import re
 import msgspec
 from msgspec import inspect
 
-_CHOICE = re.compile(r"\^\(([a-z0-9|-]+)\)\$")
+_CHOICE = re.compile(r"\^\(([A-Za-z0-9_|-]+)\)\$")
 _STEP = re.compile(r"\w+|\[[^\]]*\]")
 
 

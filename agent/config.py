@@ -1,27 +1,30 @@
-"""One TOML file plus conf.d/*.toml, decoded strictly into frozen types.
+"""What may be configured: frozen types. `agent.config_file` reads them from TOML.
 
-An unknown key, a wrong type or a value out of bounds is a `ConfigError` that names file, key and
-what would be accepted. Durations are integers with the unit in the key.
+Durations and amounts are integers with the unit in the key. What keys must not say together is in
+`agent.config_rules`.
 """
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from agent.errors import ConfigError
+from agent.core.bounds import MOST_MSAT
 
 DEFAULT_PATH = Path("/etc/hearth/hearth.toml")
 
 Seconds = Annotated[int, Meta(ge=1, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Msat = Annotated[int, Meta(ge=0, le=MOST_MSAT)]
 Ppm = Annotated[int, Meta(ge=0, le=1_000_000)]
 Permille = Annotated[int, Meta(ge=0, le=1000)]
+Text = Annotated[str, Meta(min_length=1)]
+File = Annotated[str, Meta(pattern="^(|/.+)$")]
+Absolute = Annotated[str, Meta(pattern="^/.")]  # commands and daemon start in different folders
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
@@ -33,7 +36,7 @@ class Tpm(Strict, frozen=True):
     """Where the root of trust is."""
 
     # "auto": /dev/tpmrm0 where it is, else a key file; "none": a key file; else a TCTI string.
-    tcti: str = "auto"
+    tcti: Text = "auto"
 
 
 class Site(Strict, frozen=True):
@@ -49,7 +52,7 @@ class Site(Strict, frozen=True):
         ),
     ] = "none"
     # This host's signed share of the site's energy and heat meters.
-    share_ppm: Ppm = 1_000_000
+    share_ppm: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000_000
 
 
 class Reserve(Strict, frozen=True):
@@ -64,16 +67,17 @@ class Price(Strict, frozen=True):
     """`msat` / `per` millisatoshi per unit."""
 
     unit: Annotated[str, Meta(pattern="^(delivered-lease-second|delivered-unit-second|joule)$")]
-    msat: Count
+    msat: Msat
     per: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)] = 1
-    resource_class: Annotated[str, Meta(pattern=r"^([A-Z][A-Z0-9_]*)?$")] = ""
+    # Of what this agent sells; with the unit delivered-unit-second only.
+    resource_class: Annotated[str, Meta(pattern="^(|VCPU|MEMORY_MB|PGPU|VGPU)$")] = ""
 
 
 class RebateTier(Strict, frozen=True):
     """Below this availability of a window that share of its amount is given back."""
 
-    below_ppm: Ppm
-    permille: Permille
+    below_ppm: Annotated[int, Meta(ge=1, le=1_000_000)]
+    permille: Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Offer(Strict, frozen=True):
@@ -82,10 +86,7 @@ class Offer(Strict, frozen=True):
     lifetime_seconds: Annotated[int, Meta(ge=10, le=900)] = 600
     available_days: Annotated[int, Meta(ge=1, le=365)] = 30
     availability_ppm: Ppm = 990_000
-    window_days: Annotated[int, Meta(ge=1, le=366)] = 30
-    window_seconds: Annotated[int, Meta(ge=0, le=86_400)] = (
-        0  # in place of window_days; 0: they count
-    )
+    window_seconds: Annotated[int, Meta(ge=1, le=366 * 86_400)] = 30 * 86_400
     rebates: tuple[RebateTier, ...] = (
         RebateTier(below_ppm=990_000, permille=100),
         RebateTier(below_ppm=950_000, permille=300),
@@ -95,10 +96,10 @@ class Offer(Strict, frozen=True):
     mode: Annotated[str, Meta(pattern="^(postpaid|prepaid)$")] = "postpaid"
     # Delivered and not paid: past it the agent warns, after payment_seconds it renews nothing,
     # after twice that, or at once at twice the limit, it ends the lease.
-    credit_limit_msat: Count = 10_000_000
+    credit_limit_msat: Msat = 10_000_000
     payment_seconds: Seconds = 7200
-    least_invoice_msat: Count = 1_000_000
-    advance_msat: Count = 1_000_000  # prepaid: the balance that is invoiced ahead
+    least_invoice_msat: Msat = 1_000_000
+    advance_msat: Msat = 1_000_000  # prepaid: the balance that is invoiced ahead
     prices: tuple[Price, ...] = (
         Price(unit="delivered-unit-second", resource_class="VCPU", msat=15),
         Price(unit="delivered-unit-second", resource_class="MEMORY_MB", msat=1, per=250),
@@ -108,11 +109,11 @@ class Offer(Strict, frozen=True):
 class Caps(Strict, frozen=True):
     """Hard limits of what the agent pays out, routing fees included."""
 
-    payment_msat: Count = 1_000_000
-    day_msat: Count = 5_000_000  # to all exchanges together, in any 24 hours
-    exchange_day_msat: Count = 2_000_000  # to one of them
+    payment_msat: Msat = 1_000_000
+    day_msat: Msat = 5_000_000  # to all exchanges together, in any 24 hours
+    exchange_day_msat: Msat = 2_000_000  # to one of them
     fee_permille: Permille = 5
-    fee_least_msat: Count = 5_000
+    fee_least_msat: Msat = 5_000
 
 
 class Currency(Strict, frozen=True):
@@ -127,7 +128,7 @@ class Lease(Strict, frozen=True):
     """How leases are put on the host."""
 
     # "auto": systemd slices where systemd is PID 1, else a directory of the unified hierarchy.
-    cgroup_root: str = "auto"
+    cgroup_root: Annotated[str, Meta(pattern="^(auto|/.+)$")] = "auto"
 
 
 class Log(Strict, frozen=True):
@@ -141,15 +142,15 @@ class Energy(Strict, frozen=True):
 
     # Power of the idle host. Known: idle energy by reserved share, the rest by CPU time. Not known:
     # all of it by reserved share.
-    idle_milliwatts: Count | None = None
+    idle_milliwatts: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
 
 
 class ModbusMeter(Strict, frozen=True):
     """One meter on Modbus TCP; `map` names a row of the register maps."""
 
     name: Name
-    host: str
-    map: str
+    host: Text
+    map: Text
     port: Port = 502
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     interval_seconds: Seconds = 5
@@ -162,7 +163,7 @@ class MbusMeter(Strict, frozen=True):
     """One meter on an M-Bus TCP gateway."""
 
     name: Name
-    host: str
+    host: Text
     port: Port = 10001
     address: Annotated[int, Meta(ge=0, le=250)] = 1
     interval_seconds: Seconds = 60
@@ -179,25 +180,29 @@ class Sensors(Strict, frozen=True):
 
 
 class Settlement(Strict, frozen=True):
-    """How the operator is paid; `hearth settlement setup` helps. Runes and keys are in files."""
+    """How the operator is paid; `hearth settlement setup` helps. Runes and keys are in files.
+
+    With the rail "none" all of it is only prepared; with another one, what it has no use for is
+    refused.
+    """
 
     rail: Annotated[str, Meta(pattern="^(none|cln|cln-commando|statement)$")] = "none"
-    socket: str = ""  # cln: lightning-rpc, full control of the node
+    socket: File = ""  # cln: lightning-rpc, full control of the node
     node: str = ""  # cln-commando: <node id>@<host>:<port>
-    invoice_rune_file: str = ""
-    pay_rune_file: str = ""  # for rebates; empty: nothing is ever paid
-    payments_rune_file: str = ""  # listsendpays: without it no payment is retried or replaced
-    key_file: str = ""  # 64 hex digits, for runes that are bound to our id
-    directory: str = ""  # statement: the folder in which statements are put
+    invoice_rune_file: File = ""
+    pay_rune_file: File = ""  # for rebates; empty: nothing is ever paid
+    payments_rune_file: File = ""  # listsendpays: without it no payment is retried or replaced
+    key_file: File = ""  # 64 hex digits, for runes that are bound to our id
+    directory: File = ""  # statement: the folder in which statements are put
     network: Annotated[str, Meta(pattern="^(bitcoin|testnet|signet|regtest)$")] = "bitcoin"
-    least_msat: Count = 1_000_000  # an invoice is made from here on,
+    least_msat: Msat = 1_000_000  # an invoice is made from here on,
     age_seconds: Seconds = 86_400  # or when something has been due for so long
     invoice_life_seconds: Seconds = 86_400
     net_rebates_after_seconds: Seconds = 86_400  # a rebate nobody asks for is netted after that
     caps: Caps = Caps()
     currency: Currency | None = None
     # TOML with the keys of [settlement.currency], read at each payment: a timer may keep it new.
-    currency_file: str = ""
+    currency_file: File = ""
 
 
 class Logging(Strict, frozen=True):
@@ -210,8 +215,8 @@ class Logging(Strict, frozen=True):
 class Config(Strict, frozen=True):
     """All of it. Every key has a default: an empty file is a valid configuration."""
 
-    state_dir: str = "/var/lib/hearth"
-    admin_socket: str = "/run/hearth/admin.sock"
+    state_dir: Absolute = "/var/lib/hearth"
+    admin_socket: Absolute = "/run/hearth/admin.sock"
     tpm: Tpm = Tpm()
     site: Site = Site()
     reserve: Reserve = Reserve()
@@ -222,65 +227,3 @@ class Config(Strict, frozen=True):
     sensors: Sensors = Sensors()
     settlement: Settlement = Settlement()
     logging: Logging = Logging()
-
-
-def _merge(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key; anything else in a later file replaces the earlier value."""
-    merged = dict(base)
-    for key, value in extra.items():
-        old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _merge(old, value) if both and isinstance(old, dict) else value
-    return merged
-
-
-def _decode(raw: dict[str, Any], origin: Path) -> Config:
-    try:
-        config = msgspec.convert(raw, Config, strict=True)
-    except msgspec.ValidationError as error:
-        from agent.accepted import accepted  # noqa: PLC0415 - when something is wrong only
-
-        what, _, where = str(error).partition(" - at ")
-        path = where.strip("`").removeprefix("$").removeprefix(".")
-        what = what.replace("Object contains", "has the").replace("Object missing", "lacks the")
-        remedy = accepted(Config, path)
-        raise ConfigError(
-            f"{origin}: {path or 'top level'}: {what.replace('field', 'key')}"
-            + (f"; accepted: {remedy}" if remedy else "")
-        ) from None
-    for place, price in enumerate(config.offer.prices):
-        by_class = price.unit == "delivered-unit-second"
-        if by_class != bool(price.resource_class):
-            needs = "a class such as VCPU" if by_class else f"none with the unit {price.unit!r}"
-            raise ConfigError(
-                f"{origin}: offer.prices[{place}].resource_class: {price.resource_class!r};"
-                f" accepted: {needs}"
-            )
-    names = [meter.name for meter in config.sensors.modbus]
-    names += [meter.name for meter in config.sensors.mbus]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{origin}: sensors: the name {name!r} is used twice; make it unique")
-    return config
-
-
-def load(path: Path) -> Config:
-    """Read `path` and the conf.d folder beside it, in name order.
-
-    :raises ConfigError: naming the file, the key and what would be accepted.
-    """
-    raw: dict[str, Any] = {}
-    for part in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
-        try:
-            own = tomllib.loads(part.read_text("utf-8"))
-        except FileNotFoundError:
-            if part == DEFAULT_PATH:
-                continue  # every key has a default
-            raise ConfigError(f"{part}: no such file; give --config FILE or create it") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{part}: not TOML: {error}") from None
-        except OSError as error:
-            raise ConfigError(f"{part}: {error.strerror}; make it readable for this user") from None
-        _decode(own, part)  # names the very file that is wrong
-        raw = _merge(raw, own)
-    return _decode(raw, path)

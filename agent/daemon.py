@@ -23,7 +23,8 @@ import structlog
 
 from agent import admin, log
 from agent.clock import SECOND
-from agent.config import Config, load
+from agent.config import Config
+from agent.config_file import load
 from agent.delivery import Delivery
 from agent.errors import ExchangeError, HearthError, Overloaded
 from agent.exchange import enroll as enrolling

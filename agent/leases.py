@@ -18,7 +18,7 @@ from typing import Protocol
 
 from agent.core.lease import LeaseKey, Units
 from agent.core.receipt import BYTES_PER_MB, MEMORY_MB, VCPU
-from agent.errors import CgroupError
+from agent.errors import CgroupError, ConfigError
 from probes.cgroup import find_root
 from probes.host import Host
 
@@ -251,11 +251,18 @@ def _empty(directory: Path) -> None:
 def places(configured: str, host: Host) -> Places:
     """Where leases go on this host.
 
-    :param configured: a directory of a cgroup v2 hierarchy, or "auto".
-    :raises Absent: when there is no unified hierarchy.
+    :param configured: a directory of a cgroup v2 hierarchy, there or to be made, or "auto".
+    :raises ConfigError: when it is none. :raises Absent: when there is no unified hierarchy.
     """
     if configured != "auto":
-        return Directories(Path(configured))
+        root = Path(configured)
+        there = next(folder for folder in (root, *root.parents) if folder.exists())
+        if not (there / "cgroup.controllers").exists():  # cgroup-v2.rst: in every one of them
+            raise ConfigError(
+                f"lease.cgroup_root: {root}: not in a cgroup v2 hierarchy; name a directory below"
+                ' one that is delegated to this user, or "auto"'
+            )
+        return Directories(root)
     unified = find_root(host)
     # sd_booted(3); a clone that runs without being installed has nobody to make slices for it.
     if Path("/run/systemd/system").is_dir() and LEASE_SLICE.exists():

@@ -12,7 +12,7 @@ import structlog
 
 from agent.clock import SECOND
 from agent.config import Config
-from agent.core import amount
+from agent.config_rules import prices
 from agent.core import offer as offers
 from agent.core.bill import Mode, Terms
 from agent.core.lease import (
@@ -42,24 +42,16 @@ from probes.reading import Instant
 logger = structlog.get_logger()
 
 DAY_NS = 86_400 * SECOND
-PRICE_UNITS = {
-    "delivered-lease-second": amount.PriceUnit.DELIVERED_LEASE_SECOND,
-    "delivered-unit-second": amount.PriceUnit.DELIVERED_UNIT_SECOND,
-    "joule": amount.PriceUnit.JOULE,
-}
 LIMITS_NOT_ENFORCED = "CUSTOM_HEARTH_LIMITS_NOT_ENFORCED"
 
 
 def terms_of(config: Config) -> offers.Terms:
     """Price and service level as configured."""
     return offers.Terms(
-        prices=tuple(
-            amount.Price(item.msat, item.per, PRICE_UNITS[item.unit], item.resource_class)
-            for item in config.offer.prices
-        ),
+        prices=prices(config.offer),
         availability_ppm=config.offer.availability_ppm,
         level=Level(
-            config.offer.window_seconds * SECOND or config.offer.window_days * DAY_NS,
+            config.offer.window_seconds * SECOND,
             tuple(Tier(tier.below_ppm, tier.permille) for tier in config.offer.rebates),
         ),
         receipt_interval_ns=config.offer.receipt_seconds * SECOND,

@@ -14,6 +14,7 @@ import structlog
 
 from agent.clock import Clock, SystemClock
 from agent.config import Config
+from agent.config_rules import overreserved
 from agent.core.ledger import sellable
 from agent.errors import ConfigError, DaemonError, JournalError
 from agent.journal.scribe import Scribe
@@ -166,6 +167,8 @@ class Node:
         root: Root | None = None
         try:
             inventory = take(host)
+            for key, wrong in overreserved(config, dict(resources(inventory))):
+                raise ConfigError(f"{key}: {wrong}")  # noqa: TRY301 - closes what is open
             root = await opening
             return await _introduce(config, host, root, journal, lock, inventory)
         except BaseException:

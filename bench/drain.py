@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from agent.config import load
+from agent.config_file import load
 from agent.core import receipt as receipts
 from agent.core.account import MeterState
 from agent.core.lease import METERED

@@ -17,8 +17,19 @@ def config() -> None:
 @app.command()
 def check(config: ConfigFile = DEFAULT_PATH) -> None:
     """Read the configuration as the daemon would; exit 2 and say what is wrong."""
-    from agent.config import load
+    from agent.config_file import load
+    from agent.config_rules import overreserved
+    from agent.errors import ConfigError
+    from agent.leases import places
     from agent.sensors import configured
+    from agent.settle.registry import open_rail
+    from probes.host import Host
+    from probes.inventory import resources, take
 
-    probes = configured(load(config))
+    settings, host = load(config), Host()
+    probes = configured(settings)
+    places(settings.lease.cgroup_root, host)
+    open_rail(settings.settlement)
+    for key, wrong in overreserved(settings, dict(resources(take(host)))):
+        raise ConfigError(f"{config}: {key}: {wrong}")
     typer.echo(f"{config}: fine; {len(probes)} probes")

@@ -36,7 +36,7 @@ def enroll(
     A running daemon does it and starts the session at once; without one it is done here, for the
     daemon's next start.
     """
-    from agent.config import load
+    from agent.config_file import load
     from agent.node import held
 
     pem = _roots(ca) if ca else b""

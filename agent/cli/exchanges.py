@@ -13,7 +13,7 @@ from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
 
 def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """List the exchanges that this host is enrolled with. Works with and without a daemon."""
-    from agent.config import load
+    from agent.config_file import load
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect
     from agent.wire.readable import assurance_name

@@ -19,7 +19,7 @@ def journal() -> None:
 @app.command()
 def check(config: ConfigFile = DEFAULT_PATH) -> None:
     """Check every leaf, node, note, receipt and delivery; exit 7 if anything is wrong."""
-    from agent.config import load
+    from agent.config_file import load
     from agent.errors import JournalError
     from agent.journal.fsck import check
     from agent.journal.store import View, connect

@@ -33,7 +33,7 @@ def run(
     from hearth.admin.v1 import admin_pb2
 
     from agent.cli.socket import ask
-    from agent.config import load
+    from agent.config_file import load
     from agent.core.lease import LeaseKey
     from agent.errors import CgroupError
     from agent.leases import places

@@ -30,7 +30,7 @@ def receipts() -> None:
 
 
 def _view(config: Path) -> View:
-    from agent.config import load
+    from agent.config_file import load
     from agent.journal.store import View, connect
 
     return View(connect(Path(load(config).state_dir) / "journal.sqlite", readonly=True))

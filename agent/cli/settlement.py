@@ -57,7 +57,7 @@ def setup(
     if new_key is not None:
         _make_key(new_key)
         return
-    from agent.config import load
+    from agent.config_file import load
     from agent.settle.access import read_secret
     from agent.settle.inspection import Limits, runes_of
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.core.bounds import MOST_MSAT
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -47,7 +48,7 @@ class What(StrEnum):
 
 
 def _open(path: Path) -> tuple[Config, View, dict[int, str]]:
-    from agent.config import load
+    from agent.config_file import load
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect
 
@@ -169,7 +170,10 @@ def statement(
 
 def adjust(
     lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
-    msat: Annotated[int, typer.Argument(help="Below zero: the exchange owes less.")],
+    msat: Annotated[
+        int,
+        typer.Argument(min=-MOST_MSAT, max=MOST_MSAT, help="Below zero: the exchange owes less."),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="What the exchange is told.")],
     dispute: Annotated[str, typer.Option("--dispute", help="Id of the dispute it ends.")] = "",
     config: ConfigFile = DEFAULT_PATH,
@@ -178,7 +182,7 @@ def adjust(
     from hearth.admin.v1 import admin_pb2
 
     from agent.cli.socket import DEADLINE_S, ask
-    from agent.config import load
+    from agent.config_file import load
 
     request = admin_pb2.AdjustRequest(lease_id=lease, msat=msat, reason=reason, dispute_id=dispute)
     done = ask(

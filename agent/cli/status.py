@@ -34,7 +34,7 @@ def status(
 
     Exit code 4: no daemon answers.
     """
-    from agent.config import load
+    from agent.config_file import load
 
     socket = Path(load(config).admin_socket)
     if not watch:

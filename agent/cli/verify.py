@@ -87,7 +87,8 @@ def pinned_roots(roots: Path | None, config: Path) -> tuple[bytes, ...]:
 
 def _enrolled(config: Path) -> tuple[bytes, ...]:
     """CAs of this host's enrolments; none for whoever may not read them."""
-    from agent.config import DEFAULT_PATH, load
+    from agent.config import DEFAULT_PATH
+    from agent.config_file import load
     from agent.errors import ConfigError, JournalError
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect

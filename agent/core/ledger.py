@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.core.amount import Price
+from agent.core.bounds import writable
 from agent.core.lease import (
     HOLDING,
     Agreement,
@@ -29,6 +30,7 @@ MIN_HOLD_NS = 5 * SECOND_NS
 MAX_HOLD_NS = 60 * SECOND_NS
 MAX_LATE_NS = 120 * SECOND_NS  # a lease begins before it is agreed by a hold and a slow way at most
 
+TOO_MUCH = "units x longest lease x price could pass what a receipt can say; ask for fewer units"
 ACCEPTED = Decision(Outcome.ACCEPTED)
 
 
@@ -132,6 +134,9 @@ def decide_reserve(
     for name, count in request.units.items():
         if count > free.get(name, 0):
             return Decision(Outcome.NO_CAPACITY, f"{name}: {free.get(name, 0)} left")
+    longest_ns = offer.available_until_ns - exchange_ns + MAX_LATE_NS
+    if not writable(offer.prices, request.units, longest_ns):
+        return Decision(Outcome.INVALID, TOO_MUCH)
     return ACCEPTED
 
 
@@ -175,6 +180,8 @@ def decide_commit(
     ]
     if wrong:
         return Decision(Outcome.INVALID, f"not as offered or held: {', '.join(wrong)}")
+    if not writable(agreement.prices, agreement.units, agreement.end_ns - agreement.start_ns):
+        return Decision(Outcome.INVALID, TOO_MUCH)  # the exchange's time went back since the hold
     return ACCEPTED
 
 

@@ -9,6 +9,7 @@ import structlog
 from agent.core.availability import Span
 from agent.core.bill import Account
 from agent.core.bolt11 import NotBolt11, decode
+from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.settlement import with_statement
 from agent.core.settling import Adjusted, Asked, Noticed
@@ -161,18 +162,20 @@ def adjust(
 ) -> tuple[str, int]:
     """Sign a correction by the operator; it ends the dispute that it names.
 
-    :raises SettlementError: when no one lease begins like that, or more than all is taken back.
+    :raises SettlementError: when no one lease begins like that, or the sum cannot be owed.
     """
     rows = change.all("SELECT id FROM leases WHERE substr(lease_id, 1, ?) = ?", len(lease), lease)
     stored = ledger.by_row(change, int(rows[0][0])) if len(rows) == 1 else None
     books = None if stored is None else catching_up.look(change, desk, stored)
     if stored is None or books is None:
         raise SettlementError(f"{len(rows)} leases with books begin with {lease!r}; name one")
-    if books.issued == 0 or books.gross + books.adjusted + msat < 0:
+    billed = books.gross + books.adjusted
+    if books.issued == 0 or billed + msat < 0:
         raise SettlementError(
-            f"lease {books.lease_id}: {books.gross + books.adjusted} msat are billed;"
-            f" {msat} is more than all of it"
+            f"lease {books.lease_id}: {billed} msat are billed; {msat} is more than all of it"
         )
+    if billed + msat > MOST_MSAT:
+        raise SettlementError(f"lease {books.lease_id}: {msat} msat are more than there are")
     if dispute:
         end = change.execute(
             "UPDATE disputes SET ended = 'accepted' WHERE lease = ? AND dispute_id = ?"

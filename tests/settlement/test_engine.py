@@ -14,6 +14,7 @@ from hearth.v1 import lease_pb2, settlement_pb2
 
 from agent.config import Caps, Settlement
 from agent.core.bill import BillState
+from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState
@@ -481,6 +482,8 @@ async def test_without_a_rail_nobody_is_cut_off(tmp_path: Path) -> None:
 async def test_a_dispute_is_answered_and_holds_nothing_else_up(shop: Shop) -> None:
     await shop.world.lease()
     await shop.minutes(3)
+    with pytest.raises(SettlementError, match="more than there are"):
+        await shop.engine.adjust(spine.lease_id(1), MOST_MSAT, "far too much", "")
     dispute = lease_pb2.Dispute(dispute_id="d1", sequence=2, contested_msat=1_000)
     await shop.acknowledge(contested=1_000, disputes=[dispute])
     await shop.acknowledge(contested=1_000, disputes=[dispute])
@@ -544,6 +547,8 @@ async def test_the_operator_corrects_and_so_ends_a_dispute(shop: Shop) -> None:
     with pytest.raises(SettlementError, match="more than all"):
         await shop.engine.adjust(spine.lease_id(1), -1, "nothing yet", "")
     await shop.minutes(3)
+    with pytest.raises(SettlementError, match="more than there are"):
+        await shop.engine.adjust(spine.lease_id(1), MOST_MSAT, "far too much", "")
     dispute = lease_pb2.Dispute(dispute_id="d1", sequence=2, contested_msat=1_000)
     await shop.acknowledge(contested=1_000, disputes=[dispute])
     assert await shop.engine.adjust(spine.lease_id(1)[:36], -400, "half of it", "d1") == (

@@ -167,6 +167,39 @@ def test_what_is_shut_to_this_user_is_not_said_to_be_missing() -> None:
         assert (code, "not for this user; ask as root" in said) == (4, True), said
 
 
+IMPOSSIBLE = {
+    "more than there is": (
+        "[reserve]\nvcpu = 1_000_000",
+        "reserve.vcpu: 1000000; accepted: at most",
+    ),
+    "no place for leases": (
+        '[lease]\ncgroup_root = "/tmp/x"',
+        "lease.cgroup_root: /tmp/x: not in",
+    ),
+    "a rail without its node": (
+        '[settlement]\nrail = "cln-commando"',
+        "settlement.node: <66 hex digits>@<host>:<port> is needed",
+    ),
+    "a meter nobody knows": (
+        '[[sensors.modbus]]\nname = "a"\nhost = "127.0.0.1"\nmap = "none"',
+        "sensors: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("run",)])
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_this_host_cannot_do_is_refused_before_it_is_done(
+    case: str, command: tuple[str, ...], config: Path
+) -> None:
+    text, words = IMPOSSIBLE[case]
+    config.write_text(config.read_text() + text)
+    code, said = hearth(*command, "--config", str(config))
+    assert code == 2, said
+    assert words in said
+    assert len(said.splitlines()) == 1, said
+
+
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"-----BEGIN CERTIFICATE-----\nAA\n"])
 def test_a_ca_file_without_a_certificate_is_named(content: bytes, config: Path) -> None:
     ca = config.parent / "ca.pem"

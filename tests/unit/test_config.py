@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import config as configuration
+from agent import config_file as configuration
 from agent.accepted import accepted
-from agent.config import Config, load
+from agent.config import Config, Offer, Price, Reserve
+from agent.config_file import load
+from agent.config_rules import LARGEST_HOST, contradictions, overreserved, prices
+from agent.core.bounds import MOST_MSAT, writable
 from agent.errors import ConfigError
 from agent.market import terms_of
 
@@ -126,6 +129,122 @@ WRONG = {
         ">= 1",
         "an integer from 1",
     ),
+    "a price of a class that is not sold": (
+        '[[offer.prices]]\nunit = "delivered-unit-second"\nmsat = 1\nresource_class = "DISK_GB"',
+        "offer.prices[0].resource_class",
+        "",
+        'one of "", "VCPU", "MEMORY_MB", "PGPU", "VGPU"',
+    ),
+    "a price that a receipt could not say": (
+        '[[offer.prices]]\nunit = "delivered-unit-second"\nmsat = 2\nresource_class = "VCPU"\n'
+        '[[offer.prices]]\nunit = "delivered-unit-second"\nmsat = 1_000_000_000\n'
+        'resource_class = "MEMORY_MB"',
+        "offer.prices[1].msat",
+        "could owe",
+        "2100000000000000000 at most",
+    ),
+    "a price above all there is": (
+        '[[offer.prices]]\nunit = "joule"\nmsat = 9_000_000_000_000_000_000',
+        "offer.prices[0].msat",
+        "<= 2100000000000000000",
+        "an integer from 0 to 2100000000000000000",
+    ),
+    "more credit than there is": (
+        "[offer]\ncredit_limit_msat = 9_000_000_000_000_000_000",
+        "offer.credit_limit_msat",
+        "<=",
+        "an integer from 0 to 2100000000000000000",
+    ),
+    "a rebate that is never given": (
+        "[offer]\nrebates = [{below_ppm = 990000, permille = 300},"
+        " {below_ppm = 900000, permille = 300}]",
+        "offer.rebates[1]",
+        "no effect",
+        "more for less availability",
+    ),
+    "one rebate twice": (
+        "[offer]\nrebates = [{below_ppm = 9, permille = 3}, {below_ppm = 9, permille = 4}]",
+        "offer.rebates[0]",
+        "no effect: offer.rebates[1] gives 4",
+        "",
+    ),
+    "a rebate below nothing": (
+        "[offer]\nrebates = [{below_ppm = 0, permille = 3}]",
+        "offer.rebates[0].below_ppm",
+        ">= 1",
+        "an integer from 1",
+    ),
+    "paid ahead to nobody": (
+        '[offer]\nmode = "prepaid"',
+        "offer.mode",
+        "without a rail",
+        "set settlement.rail",
+    ),
+    "paid ahead with nothing": (
+        '[offer]\nmode = "prepaid"\nadvance_msat = 0\n[settlement]\nrail = "statement"\n'
+        'directory = "/s"',
+        "offer.advance_msat",
+        '0 with the mode "prepaid"',
+        "accepted: what is invoiced ahead",
+    ),
+    "ahead of what is paid afterwards": (
+        "[offer]\nadvance_msat = 7",
+        "offer.advance_msat",
+        "no effect",
+        'set offer.mode = "prepaid"',
+    ),
+    "a setting of another rail": (
+        '[settlement]\nrail = "cln"\nsocket = "/s"\npay_rune_file = "/r"',
+        "settlement.pay_rune_file",
+        "no effect with the rail 'cln'",
+        "this rail reads socket",
+    ),
+    "a folder that the rail has no use for": (
+        '[settlement]\nrail = "cln-commando"\ndirectory = "/d"',
+        "settlement.directory",
+        "no effect with the rail 'cln-commando'",
+        "leave it out",
+    ),
+    "caps of a rail that never pays": (
+        '[settlement]\nrail = "statement"\ndirectory = "/d"\n[settlement.caps]\nday_msat = 1',
+        "settlement.caps",
+        "nothing is ever paid",
+        "leave them out",
+    ),
+    "a place in another country": (
+        '[site]\ncountry_code = "DE"\nsubdivision_code = "CH-ZH"',
+        "site.subdivision_code",
+        "not in site.country_code = 'DE'",
+        "the country 'CH'",
+    ),
+    "heat that nobody measures": (
+        '[site]\nheat_sink = "pool"',
+        "site.heat_sink",
+        "no effect without a meter",
+        "[[sensors.mbus]]",
+    ),
+    "a share of no meter": (
+        "[site]\nshare_ppm = 5",
+        "site.share_ppm",
+        "no effect without a meter",
+        "[[sensors.modbus]]",
+    ),
+    "a share that is nothing": ("[site]\nshare_ppm = 0", "site.share_ppm", ">= 1", "from 1"),
+    "a relative folder for leases": (
+        '[lease]\ncgroup_root = "hearth"',
+        "lease.cgroup_root",
+        "",
+        "text that matches ^(auto|/.+)$",
+    ),
+    "a relative state directory": ("state_dir = 'state'", "state_dir", "", "text that matches ^/."),
+    "a relative socket": ("admin_socket = 'a'", "admin_socket", "", "text that matches ^/."),
+    "a relative rune": (
+        '[settlement]\ninvoice_rune_file = "a.rune"',
+        "settlement.invoice_rune_file",
+        "",
+        "text that matches",
+    ),
+    "no TPM to ask": ('[tpm]\ntcti = ""', "tpm.tcti", "", "text"),
     "one name twice": (
         '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="m"\n[[sensors.mbus]]\nname="a"\nhost="h"',
         "sensors",
@@ -209,6 +328,44 @@ def test_what_two_files_make_together_is_checked_too(tmp_path: Path) -> None:
     write(tmp_path, '[[sensors.mbus]]\nname="a"\nhost="h"', "conf.d/10.toml")
     with pytest.raises(ConfigError, match="used twice"):
         load(main)
+
+
+def test_what_two_files_say_is_held_against_each_other_only_together(tmp_path: Path) -> None:
+    main = write(tmp_path, '[offer]\nmode = "prepaid"')
+    write(tmp_path, '[settlement]\nrail = "statement"\ndirectory = "/s"', "conf.d/10.toml")
+    assert load(main).offer.mode == "prepaid"
+
+
+def test_a_rail_may_be_prepared_before_it_is_switched_on(tmp_path: Path) -> None:
+    text = '[settlement]\nkey_file = "/k"\nnode = "x"\n[settlement.caps]\nday_msat = 1'
+    assert load(write(tmp_path, text)).settlement.rail == "none"
+
+
+def test_what_is_reserved_must_be_there() -> None:
+    config = Config(reserve=Reserve(vcpu=3, memory_mb=1000, pgpu=9))
+    assert not list(overreserved(config, {"VCPU": 3, "MEMORY_MB": 1000}))
+    assert not list(overreserved(config, {}))  # what could not be counted is not judged
+    assert list(overreserved(config, {"VCPU": 2, "MEMORY_MB": 999})) == [
+        ("reserve.vcpu", "3; accepted: at most the 2 VCPU of this host"),
+        ("reserve.memory_mb", "1000; accepted: at most the 999 MEMORY_MB of this host"),
+    ]
+    assert not list(overreserved(Config(), {"VCPU": 1, "MEMORY_MB": 256}))  # a very small host
+
+
+@given(st.lists(st.tuples(st.integers(0, MOST_MSAT), st.integers(1, 1 << 62)), max_size=4))
+def test_no_price_that_is_accepted_can_burst_a_receipt(pairs: list[tuple[int, int]]) -> None:
+    kinds = [("delivered-unit-second", "VCPU"), ("delivered-unit-second", "MEMORY_MB")]
+    kinds += [("joule", ""), ("delivered-lease-second", "")]
+    offer = Offer(
+        prices=tuple(
+            Price(unit=unit, resource_class=name, msat=msat, per=per)
+            for (unit, name), (msat, per) in zip(kinds, pairs, strict=False)
+        ),
+        available_days=365,
+    )
+    year = 365 * 86_400 * 1_000_000_000
+    if not list(contradictions(Config(offer=offer))):
+        assert writable(prices(offer), LARGEST_HOST, year)
 
 
 # --- what is accepted ---

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.core import ledger
 from agent.core.amount import Price, PriceUnit
+from agent.core.bounds import MOST_MSAT
 from agent.core.lease import (
     HOLDING,
     Agreement,
@@ -99,6 +100,27 @@ def test_each_way_to_be_refused_a_hold(outcome: Outcome, parts: dict[str, Any]) 
     assert reserve(**parts) is outcome
 
 
+def test_a_lease_that_could_owe_more_than_a_receipt_can_say_is_not_held() -> None:
+    dear = (Price(1 << 62, 1, PriceUnit.DELIVERED_UNIT_SECOND, "VCPU"),)
+    offer = replace(OFFER, prices=dear)
+    decision = ledger.decide_reserve(REQUEST, offer, FREE, WALL, draining=False)
+    assert decision.outcome is Outcome.INVALID
+    assert "ask for fewer units" in decision.detail
+    # 2 VCPU x 86,520 s (the offer's day and a late start) x price = all the bitcoin there are
+    most = (Price(MOST_MSAT // (2 * 86_520), 1, PriceUnit.DELIVERED_UNIT_SECOND, "VCPU"),)
+    assert reserve(replace(OFFER, prices=most)) is Outcome.ACCEPTED
+    more = (replace(most[0], numerator=most[0].numerator + 1),)
+    assert reserve(replace(OFFER, prices=more)) is Outcome.INVALID
+
+
+def test_a_lease_longer_than_a_receipt_can_count_is_not_held() -> None:
+    offer = replace(OFFER, steps={"MEMORY_MB": (1, 1)}, prices=())
+    free = {"MEMORY_MB": 1 << 50}
+    request = replace(REQUEST, units={"MEMORY_MB": 1 << 50})
+    decision = ledger.decide_reserve(request, offer, free, WALL, draining=False)
+    assert decision.outcome is Outcome.INVALID
+
+
 @pytest.mark.parametrize(("asked", "granted"), [(0, 5), (5, 5), (30, 30), (60, 60), (3600, 60)])
 def test_a_hold_lasts_5_to_60_seconds(asked: int, granted: int) -> None:
     assert ledger.bounded_hold(asked * SECOND) == granted * SECOND
@@ -160,6 +182,15 @@ def test_an_agreement_that_differs_in_one_field_is_refused(field: str, value: An
     decision = commit(**{field: value})
     assert decision.outcome is Outcome.INVALID
     assert "not as offered or held" in decision.detail
+
+
+def test_an_exchange_whose_clock_went_back_gets_no_longer_lease() -> None:
+    price = (Price(MOST_MSAT // (2 * 86_520), 1, PriceUnit.DELIVERED_UNIT_SECOND, "VCPU"),)
+    offer = replace(OFFER, prices=price)
+    agreement = replace(AGREEMENT, prices=price, start_ns=0, end_ns=WALL)
+    decision = ledger.decide_commit(HELD, agreement, offer, "node", NOW, exchange_ns=0)
+    assert decision.outcome is Outcome.INVALID
+    assert "receipt" in decision.detail
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from agent import leases
 from agent.core.lease import LeaseKey
-from agent.errors import CgroupError
+from agent.errors import CgroupError, ConfigError
 from agent.lease_sampler import LeaseSampler
 from agent.leases import (
     Directories,
@@ -382,6 +382,10 @@ def test_a_systemctl_that_hangs_is_given_up(
 
 
 def test_where_leases_go() -> None:
-    assert leases.places("/somewhere", HOST) == Directories(Path("/somewhere"))
+    below = find_root(HOST) / "hearth-test-not-there" / "leases"
+    assert leases.places(str(below), HOST) == Directories(below)
+    assert not below.parent.exists()
+    with pytest.raises(ConfigError, match=r"lease\.cgroup_root: /somewhere: not in a cgroup v2"):
+        leases.places("/somewhere", HOST)
     auto = leases.places("auto", HOST)
     assert auto.root == find_root(HOST) / "hearth.slice"

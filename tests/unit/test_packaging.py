@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config import Config, load
+from agent.config import Config
+from agent.config_file import load
 from agent.version import version
 
 ROOT = Path(__file__).parents[2]
