@@ -1,5 +1,5 @@
-// Reads a Hearth proof file: RFC 8785 JSON of hearth.v1.ProofFile, of which there is exactly one for each
-// proof. Verifies nothing; verify.mjs does.
+// Reads a Hearth proof file: RFC 8785 JSON of hearth.v1.ProofFile, in its one encoding. Verifies nothing;
+// verify.mjs does.
 
 export class Refused extends Error {}
 

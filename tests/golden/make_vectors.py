@@ -12,6 +12,7 @@ from pathlib import Path
 from attest import checkpoint, envelope, formats, merkle, tcg
 from attest.envelope import Envelope, countersign, payload_type
 from attest.formats import Evidence, PcrBank, ProofFile
+from tests.fakes import mirror
 from tests.fakes.fake_ca import FakeCa
 from tests.fakes.fake_node import EXCHANGES, FakeNode
 from tests.fakes.fake_tpm import PCRS, FakeTpm, FixedKey, unrestricted
@@ -289,6 +290,25 @@ def proofs() -> dict[str, tuple[bytes, list[bytes], int, str]]:
         "good-software": (written(software), pinned, 0, ""),
         "good-any-leaf": (written(NODE.proof(0)), pinned, 0, ""),
         "good-not-pinned": (written(good), [], 3, ""),
+        "good-one-chain": (
+            written(changed(ak_certificates=chains[:1])),
+            [each.der for each in EXCHANGES],
+            0,
+            "",
+        ),
+        "good-mirrored-signatures": (
+            written(
+                changed(
+                    statement=mirror.envelope(statement),
+                    key_binding=mirror.envelope(good.key_binding),
+                    note=mirror.note(good.note),
+                    ak_certificates=tuple((mirror.certificate(leaf), ca) for leaf, ca in chains),
+                )
+            ),
+            pinned,
+            0,
+            "",
+        ),
         "good-stranger-vouches": (written(changed(ak_certificates=(stranger,))), pinned, 3, ""),
         "bad-receipt-contents": (
             written(changed(statement=replace(statement, payload=flip(statement.payload)))),

@@ -1,8 +1,13 @@
-"""A proof file in which any byte differs is refused, whichever byte and whatever stands for it."""
+"""A proof file in which any byte differs is refused, whichever byte and whatever stands for it.
+
+More than one byte may differ where proto/README.md says so, and only there: an ECDSA signature has
+a mirror, and a chain of two may be left out.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +18,7 @@ from attest.envelope import Envelope
 from attest.errors import AttestError
 from attest.formats import InclusionProof, ProofFile, proof_from_json, proof_to_json
 from attest.verify import verify_proof
+from tests.fakes import mirror
 from tests.fakes.fake_node import EXCHANGES, FakeNode
 from tests.fakes.fake_tpm import FakeTpm
 
@@ -147,3 +153,59 @@ def test_every_byte_of_the_certificates(kind: str) -> None:
                 proof = dataclasses.replace(PROOFS[kind], ak_certificates=both)
                 reason = _refusal(proof_to_json(proof))
                 assert reason.startswith(f"AK certificate {number + 1} of 2: ")
+
+
+def _ca_digest(chain: tuple[bytes, ...]) -> bytes:
+    return hashlib.sha256(chain[-1]).digest()
+
+
+def _chains_with(proof: ProofFile, number: int, place: int) -> tuple[tuple[bytes, ...], ...]:
+    """All chains, one certificate's signature in one of them mirrored."""
+    return tuple(
+        tuple(
+            mirror.certificate(der) if (at, step) == (number, place) else der
+            for step, der in enumerate(chain)
+        )
+        for at, chain in enumerate(proof.ak_certificates)
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(PROOFS))
+def test_a_signature_has_a_mirror_and_says_the_same(kind: str) -> None:
+    proof, shown = PROOFS[kind], verify_proof(FILES[kind], ROOTS)
+    statement = mirror.envelope(proof.statement)
+    mirrored = {
+        "statement": dataclasses.replace(proof, statement=statement),
+        "binding": dataclasses.replace(proof, key_binding=mirror.envelope(proof.key_binding)),
+        "note": dataclasses.replace(proof, note=mirror.note(proof.note)),
+        "first": dataclasses.replace(proof, ak_certificates=_chains_with(proof, 0, 0)),
+        "second": dataclasses.replace(proof, ak_certificates=_chains_with(proof, 1, 0)),
+    }
+    for part, changed in mirrored.items():
+        file = proof_to_json(changed)
+        assert file != FILES[kind]
+        again = verify_proof(file, ROOTS)
+        assert again.statement.payload == proof.statement.payload
+        assert dataclasses.replace(again, statement=proof.statement) == shown, part
+
+
+@pytest.mark.parametrize("kind", sorted(PROOFS))
+def test_a_pinned_ca_has_no_mirror(kind: str) -> None:
+    """It is compared byte for byte: mirrored, it is another CA, which nobody pinned."""
+    first, second = PROOFS[kind].ak_certificates
+    mirrored = (*first[:-1], mirror.certificate(first[-1]))
+    chains = tuple(sorted((mirrored, second), key=_ca_digest))
+    changed = dataclasses.replace(PROOFS[kind], ak_certificates=chains)
+    shown = verify_proof(proof_to_json(changed), ROOTS)
+    assert len(shown.certified_by) == 2
+    assert shown.pinned_by == (_ca_digest(second).hex(),)
+
+
+@pytest.mark.parametrize("kind", sorted(PROOFS))
+def test_one_of_two_chains_is_a_proof_as_well(kind: str) -> None:
+    for chain in PROOFS[kind].ak_certificates:
+        changed = dataclasses.replace(PROOFS[kind], ak_certificates=(chain,))
+        shown = verify_proof(proof_to_json(changed), ROOTS)
+        assert shown.certified_by == shown.pinned_by == (_ca_digest(chain).hex(),)
+    reason = _refusal(proof_to_json(dataclasses.replace(PROOFS[kind], ak_certificates=())))
+    assert reason.startswith("AK certificates: ")
