@@ -22,18 +22,9 @@ from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import Network
 from agent.settle.engine import Settlement as Engine
 from agent.settle.lightning import LightningNode
-from agent.settle.rail import (
-    Attempt,
-    DecodedInvoice,
-    Invoice,
-    InvoiceState,
-    Payment,
-    PaymentOrder,
-    PayOutcome,
-    Rail,
-    RailHealth,
-)
+from agent.settle.rail import Rail
 from tests.fakes import spine
+from tests.fakes.direct_rail import DirectRail
 from tests.fakes.spine import SECOND
 from tests.fakes.world import World
 
@@ -56,44 +47,6 @@ MONEY = Settlement(
     invoice_life_seconds=7200,
     net_rebates_after_seconds=7200,
 )
-
-
-class DirectRail:
-    """`Rail` over a node in this process; nothing ever waits."""
-
-    name = "direct"
-
-    def __init__(self, node: LightningNode) -> None:
-        self._node = node
-
-    async def health(self) -> RailHealth:
-        return self._node.health()
-
-    async def invoice(
-        self, label: str, amount_msat: int, description: str, expiry_s: int
-    ) -> Invoice:
-        return self._node.invoice(label, amount_msat, description, expiry_s)
-
-    async def invoice_state(self, label: str) -> InvoiceState | None:
-        return self._node.invoice_state(label)
-
-    async def paid_after(self, pay_index: int, wait_s: int) -> tuple[Payment, ...]:
-        return self._node.paid_after(pay_index, 0)
-
-    async def decode(self, text: str) -> DecodedInvoice:
-        return self._node.decode(text)
-
-    async def pay(self, order: PaymentOrder) -> PayOutcome:
-        return self._node.pay(order)
-
-    async def attempts(self, payment_hash: bytes) -> tuple[Attempt, ...]:
-        return self._node.attempts(payment_hash)
-
-    async def invoice_from_offer(self, offer: str, amount_msat: int | None, wait_s: int) -> str:
-        return self._node.invoice_from_offer(offer, amount_msat, wait_s)
-
-    async def close(self) -> None:
-        pass
 
 
 @dataclass
@@ -271,3 +224,15 @@ class Shop:
     async def freeze(self, *, frozen: bool) -> None:
         """The lease is delivered nothing, or something again."""
         self.world.places.freeze((await self.stored()).lease.key, frozen=frozen)
+
+    async def missed(self) -> lease_pb2.RebateStatement:
+        """A lease of which a window was half delivered; returns the statement."""
+        await self.world.lease()
+        await self.minutes(4)
+        await self.freeze(frozen=True)
+        await self.minutes(3)
+        await self.freeze(frozen=False)
+        await self.minutes(4)
+        (statement,) = await self.told("RebateStatement")
+        assert isinstance(statement, lease_pb2.RebateStatement)
+        return statement

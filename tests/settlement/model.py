@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from agent.core.bolt11 import Bolt11
 from agent.core.invoice import payout_text, text_sha256
 from agent.settle.rail import (
+    MOST_PATIENCE_S,
     Attempt,
     AttemptStatus,
     DecodedInvoice,
@@ -96,7 +97,8 @@ class Model:
     ours: dict[str, Ours] = field(default_factory=dict)
     theirs: dict[str, Theirs] = field(default_factory=dict)
     pay_index: int = 0
-    late_orders: list[Theirs] = field(default_factory=list)  # read, and not begun with yet
+    # Read by a node that hangs, and not begun with yet; until when it still may.
+    late_orders: list[tuple[int, Theirs]] = field(default_factory=list)
     name: str = "model"
 
     # --- faults ----------------------------------------------------------------------------------
@@ -185,6 +187,10 @@ class Model:
         ours.pay_index, ours.received, ours.paid_ns = self.pay_index, msat, self.now_ns
         return True
 
+    def delete(self, ours: Ours) -> None:
+        """Somebody cleans up at the node."""
+        ours.deleted = True
+
     def stranger_pays(self) -> None:
         """A tip, a keysend: an index without an invoice of ours."""
         self.pay_index += 1
@@ -242,7 +248,7 @@ class Model:
             return NotPaid(Reason.NO_ROUTE, "")
         chance = self.dice.random()
         if chance < 0.15:
-            self.late_orders.append(theirs)
+            self.late_orders.append((self.now_ns + MOST_PATIENCE_S * SECOND, theirs))
             return Unknown("the node hangs")
         theirs.attempts.append(AttemptStatus.PENDING)
         if chance < 0.3:
@@ -256,13 +262,20 @@ class Model:
         self._strike()
         return Paid(theirs.preimage, order.amount_msat + 7)
 
-    def begin_late(self) -> None:
-        """A node that hung goes on before much time has passed."""
-        for theirs in self.late_orders:
-            open_still = self.now_ns < theirs.bolt11.expires_s * SECOND
-            if not {AttemptStatus.PENDING, AttemptStatus.COMPLETE} & set(theirs.attempts):
-                theirs.attempts += [AttemptStatus.PENDING] if open_still else []
-        self.late_orders.clear()
+    def wait(self, seconds: int) -> None:
+        """Time passes; a node that hung goes on before it has no more patience.
+
+        It looked at the expiry when it was told to pay, and does not look again.
+        """
+        then = self.now_ns + seconds * SECOND
+        waiting, self.late_orders = self.late_orders, []
+        for until, theirs in waiting:
+            if until > then and self.dice.random() < 0.5:
+                self.late_orders.append((until, theirs))
+            elif not {AttemptStatus.PENDING, AttemptStatus.COMPLETE} & set(theirs.attempts):
+                self.now_ns = min(until, then)
+                theirs.attempts.append(AttemptStatus.PENDING)
+        self.now_ns = then
 
     def resolve(self, *, kindly: bool = False) -> None:
         """What was on its way arrives or comes back."""

@@ -23,7 +23,8 @@ from agent.settle.alarms import alarms
 from agent.settle.none import NoRail
 from agent.settle.rail import RailDown
 from tests.fakes import spine
-from tests.fakes.shop import MONEY, OFFER, DirectRail, Shop
+from tests.fakes.direct_rail import DirectRail
+from tests.fakes.shop import MONEY, OFFER, Shop
 from tests.fakes.spine import SECOND
 
 REFUSED = settlement_pb2.PayoutRefusalReason
@@ -211,21 +212,8 @@ async def test_killed_at_any_moment_it_goes_on(shop: Shop, point: str) -> None:
 # --- rebates -------------------------------------------------------------------------------------
 
 
-async def missed(shop: Shop) -> lease_pb2.RebateStatement:
-    """A lease of which a window was half delivered; returns the statement."""
-    await shop.world.lease()
-    await shop.minutes(4)
-    await shop.freeze(frozen=True)
-    await shop.minutes(3)
-    await shop.freeze(frozen=False)
-    await shop.minutes(4)
-    (statement,) = await shop.told("RebateStatement")
-    assert isinstance(statement, lease_pb2.RebateStatement)
-    return statement
-
-
 async def test_a_missed_service_level_is_given_back_without_a_claim(shop: Shop) -> None:
-    statement = await missed(shop)
+    statement = await shop.missed()
     assert 690_000 <= statement.availability_ppm <= 710_000
     receipts = await shop.world.receipts()
     window = [item for item in receipts if item.sequence <= 10]
@@ -248,7 +236,7 @@ async def test_a_missed_service_level_is_given_back_without_a_claim(shop: Shop) 
 
 
 async def test_what_nobody_asks_for_is_netted_and_not_paid_then(shop: Shop) -> None:
-    statement = await missed(shop)
+    statement = await shop.missed()
     shop.passes(7201)
     await shop.minutes(1)
     await shop.acknowledge()
@@ -287,7 +275,7 @@ async def test_an_invoice_that_is_not_right_is_refused_and_says_why(
         caps=wrong.get("caps", Caps()),
     )
     shop = await Shop.open(tmp_path, settlement=settings)
-    statement = await missed(shop)
+    statement = await shop.missed()
     digest = await shop.payload_sha256("RebateStatement")
     bolt11 = wrong.get("bolt11") or shop.payout_invoice(
         digest,
@@ -306,7 +294,7 @@ async def test_an_invoice_that_is_not_right_is_refused_and_says_why(
 
 
 async def test_another_invoice_is_taken_only_when_the_first_has_failed(shop: Shop) -> None:
-    statement = await missed(shop)
+    statement = await shop.missed()
     digest = await shop.payload_sha256("RebateStatement")
     shop.network.holds.everything = True
     await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "first"))
@@ -331,7 +319,7 @@ async def test_another_invoice_is_taken_only_when_the_first_has_failed(shop: Sho
 
 
 async def test_both_sides_state_one_rebate(shop: Shop) -> None:
-    statement = await missed(shop)
+    statement = await shop.missed()
     own = lease_pb2.RebateStatement()
     own.CopyFrom(statement)
     await shop.say(own)
