@@ -148,7 +148,8 @@ class Policy:
     """What the operator configured, in msat and ns."""
 
     collects: bool  # there is a rail that makes invoices
-    pays: bool  # it also pays
+    pays: bool  # it also pays,
+    pays_named: bool  # also invoices that name their amount
     network: str
     least_msat: int  # an invoice is made from here on,
     age_ns: int  # or when something has been due for so long

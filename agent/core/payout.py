@@ -60,6 +60,7 @@ class Refusal(IntEnum):
     ABOVE_EXCHANGE_CAP = 12
     NO_RAIL = 13
     FAILED = 14
+    AMOUNT_NAMED = 15
 
 
 class Payout(msgspec.Struct, frozen=True):
@@ -140,7 +141,7 @@ def judge(
     text = payout_text(setting.exchange_id, setting.lease_id, statement_sha256)
     most = payout.msat + caps.most_fee(payout.msat)
     wrong = (
-        (invoice.amount_msat != payout.msat, Refusal.AMOUNT),
+        (invoice.amount_msat not in (None, payout.msat), Refusal.AMOUNT),
         (invoice.network != setting.network, Refusal.NETWORK),
         ((invoice.expires_s - SHORTEST_S) * SECOND_NS < setting.now_ns, Refusal.EXPIRY),
         (invoice.description_sha256 != text_sha256(text), Refusal.DESCRIPTION),

@@ -245,6 +245,9 @@ def _asked(account: Account, event: Asked, policy: Policy, now_ns: int) -> Step:
     )
     if refusal is None and not policy.pays:
         refusal = Refusal.NO_RAIL
+    named = event.invoice is not None and event.invoice.amount_msat is not None
+    if refusal is None and named and not policy.pays_named:
+        refusal = Refusal.AMOUNT_NAMED
     if refusal is not None or item is None or event.invoice is None:
         reason = refusal or Refusal.UNREADABLE
         return account, (PayoutRefused(event.statement_sha256, reason),)

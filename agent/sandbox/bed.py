@@ -210,12 +210,16 @@ class AgentProcess:
         """Where its events go."""
         return self.directory / "agent.log"
 
-    def start(self) -> None:
-        """Start it; it may take a moment until it answers, see `wait`."""
+    def write_configuration(self) -> None:
+        """Write what it will read at its next start."""
         self.config_file.write_text(
             f'state_dir = "{self.directory / "state"}"\nadmin_socket = "{self.socket}"\n'
             + self.configuration
         )
+
+    def start(self) -> None:
+        """Start it; it may take a moment until it answers, see `wait`."""
+        self.write_configuration()
         self.started_ns = time.time_ns()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -45,7 +45,7 @@ class LightningProcess:
         command = [sys.executable, "-m", "agent.sandbox.lightningd", "--dir", str(self.directory)]
         with self.directory.with_suffix(".log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--keep", *self.names],
+                [*command, "--keep", "--peers", *self.names],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

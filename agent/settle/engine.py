@@ -51,6 +51,8 @@ def policy_of(config: Config) -> Policy:
     return Policy(
         collects=own.rail != "none",
         pays=own.rail == "cln" or (own.rail == "cln-commando" and bool(own.pay_rune_file)),
+        # A rune can cap what a call says, and an invoice is no part of that (settle.audit).
+        pays_named=own.rail == "cln",
         network=own.network,
         least_msat=own.least_msat,
         age_ns=own.age_seconds * SECOND,

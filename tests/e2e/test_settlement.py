@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import pytest
 
 from agent.sandbox import bed
 from agent.sandbox.bed import Bed
+from agent.sandbox.exchange.purse import Purse
 from probes.cgroup import find_root
 from probes.host import Host
 
@@ -92,6 +95,58 @@ def hearth(world: Bed, *words: str) -> str:
 
 
 def test_delivered_capacity_becomes_money(world: Bed) -> None:
+    """With the socket: full control of the node."""
+    money_flows(world)
+
+
+def test_the_least_access_is_set_up_as_the_documentation_says(world: Bed) -> None:
+    """docs/settlement.md, "Ten minutes", step by step; then money flows both ways."""
+    assert world.lightning is not None
+    folder, before = world.directory, world.agent.configuration
+    node = world.lightning.nodes["operator"]
+    world.agent.stop()
+    key, rest = folder / "lightning.key", before[: before.index("[settlement]")]
+    assert "its id is" in hearth(world, "settlement", "setup", "--new-key", str(key))  # 1
+    _configure(world, rest, key_file=str(key))  # 2
+    said = hearth(world, "settlement", "setup", "--most-msat", "1000000", "--every", "1sec")
+    commands = [line for line in said.splitlines() if line.startswith("lightning-cli ")]
+    runes = {}
+    for name, command in zip(("invoice", "pay", "payments"), commands, strict=True):  # 3
+        cli, method, _, given = shlex.split(command)
+        assert (cli, method) == ("lightning-cli", "createrune")
+        restrictions = json.loads(given.removeprefix("restrictions="))
+        made = asyncio.run(Purse(Path(node["socket"])).call(method, restrictions=restrictions))
+        runes[f"{name}_rune_file"] = str(folder / f"{name}.rune")
+        (folder / f"{name}.rune").write_text(f"{made['rune']}\n")
+    _configure(  # 4
+        world,
+        rest,
+        rail="cln-commando",
+        node=f"{node['id']}@127.0.0.1:{node['port']}",
+        key_file=str(key),
+        network="regtest",
+        **runes,
+    )
+    said = hearth(world, "settlement", "setup", "--socket", str(node["socket"]))  # 5
+    assert [line for line in said.splitlines() if " rune: " in line] == [
+        "invoice rune: fine",
+        "pay rune: fine",
+        "payments rune: fine",
+    ]
+    world.agent.start()
+    world.agent.wait()
+    money_flows(world)
+
+
+def _configure(world: Bed, rest: str, **settlement: str) -> None:
+    lines = [f'{name} = "{value}"' for name, value in settlement.items()]
+    numbers = "least_msat = 1\nage_seconds = 5\ninvoice_life_seconds = 3600\n"
+    world.agent.configuration = rest + "\n".join(["[settlement]", *lines, numbers])
+    world.agent.write_configuration()
+
+
+def money_flows(world: Bed) -> None:
+    """Everything that is delivered is paid, what was missed is given back, all of it is proven."""
     exchange = world.exchanges[0]
     until("an offer", lambda: exchange.figures().get("offers_accepted"))
     placed = exchange.command(cmd="place", units={"VCPU": 1, "MEMORY_MB": 64})["lease_id"]

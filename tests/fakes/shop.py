@@ -195,12 +195,13 @@ class Shop:
         *,
         text: str = "",
         life: int = 3600,
+        named: bool = True,
     ) -> str:
         """The exchange's own invoice for a payout."""
         due = payout_text(self.world.pens[0].exchange_id, spine.lease_id(1), statement)
         made = self.exchange.call(
             "invoice",
-            amount_msat=msat,
+            amount_msat=msat if named else "any",
             label=label,
             description=text or due,
             expiry=life,

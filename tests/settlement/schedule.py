@@ -42,6 +42,7 @@ SHORT, LONG = (1, 20, 40, 60), (600, 3600, 7200, 50_000)  # seconds
 POLICY = Policy(
     collects=True,
     pays=True,
+    pays_named=True,
     network="regtest",
     least_msat=5_000,
     age_ns=4 * HOUR,

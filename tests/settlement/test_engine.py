@@ -19,7 +19,9 @@ from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState
 from agent.errors import MalformedMessage, SettlementError
+from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
+from agent.settle.lightning import LightningNode
 from agent.settle.none import NoRail
 from agent.settle.rail import RailDown
 from tests.fakes import spine
@@ -290,6 +292,38 @@ async def test_an_invoice_that_is_not_right_is_refused_and_says_why(
     assert settlement_pb2.PayoutRefusalReason.Name(refusal.reason) == name
     assert await shop.told("PaymentNotice") == []
     assert shop.operator.call("listsendpays")["payments"] == []
+    shop.world.node.close()
+
+
+async def test_with_the_least_access_only_invoices_without_an_amount_are_paid(
+    tmp_path: Path,
+) -> None:
+    """Such access goes through `sendamount`: it sends what is due and the most it may cost."""
+    settings = msgspec.structs.replace(MONEY, rail="cln-commando", pay_rune_file="/a/rune")
+    shop = await Shop.open(tmp_path, settlement=settings)
+    shop.rail = DirectRail(LightningNode(DirectCaller(shop.operator), capped=True))
+    shop.engine = shop.begin()
+    statement = await shop.missed()
+    digest = await shop.payload_sha256("RebateStatement")
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "named"))
+    await shop.settle()
+    (refusal,) = await shop.told("PayoutRefusal")
+    assert refusal.reason == REFUSED.PAYOUT_REFUSAL_REASON_AMOUNT_NAMED
+    assert shop.operator.call("listsendpays")["payments"] == []
+    bolt11 = shop.payout_invoice(digest, statement.msat, "open", named=False)
+    await shop.ask_payout(digest, bolt11)
+    await shop.settle()
+    await shop.settle()
+    most = statement.msat + Caps().fee_least_msat
+    (sent,) = shop.operator.call("listsendpays")["payments"]
+    assert sent["amount_sent_msat"] == most
+    assert await shop.ask("SELECT msat, fee_msat FROM payments") == [
+        (-statement.msat, most - statement.msat)
+    ]
+    open_one = shop.exchange.invoices["open"]
+    assert (open_one.status, open_one.received_msat) == ("paid", most - 1)  # the hop's fee
+    assert shop.exchange.invoices["named"].status == "unpaid"
+    assert (await shop.books()).payouts[0].state is PayoutState.PAID
     shop.world.node.close()
 
 

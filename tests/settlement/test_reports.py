@@ -28,7 +28,7 @@ from agent.settle.rail import RailDown
 from agent.settle.report import Row
 from agent.settle.statement import StatementRail
 from tests.fakes.shop import MONEY, Shop
-from tests.settlement.test_engine import finish, missed
+from tests.settlement.test_engine import finish
 
 EURO = Currency(code="EUR", minor_per_bitcoin=8_123_456, source="a bank, 2027-01-15")
 NAMES = {1: "northern"}
@@ -123,7 +123,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     settings = msgspec.structs.replace(MONEY, currency=EURO)
     opened = await Shop.open(tmp_path, settlement=settings)
     opened.engine._rate = read_rate(opened.world.node.config)
-    statement = await missed(opened)
+    statement = await opened.missed()
     digest = await opened.payload_sha256("RebateStatement")
     await opened.ask_payout(digest, opened.payout_invoice(digest, statement.msat))
     await opened.acknowledge()

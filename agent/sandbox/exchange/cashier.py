@@ -83,7 +83,9 @@ class Cashier:
     async def _ask(self, purse: Purse, payout: Wanted) -> None:
         """Make an invoice for a payout and send it."""
         text = payout_text(self.exchange.exchange_id, payout.lease_id, payout.statement_sha256)
-        bolt11 = await purse.invoice(payout.label, payout.msat, text, PAYOUT_LIFE_S)
+        bolt11 = await purse.invoice(
+            payout.label, None if payout.open_amount else payout.msat, text, PAYOUT_LIFE_S
+        )
         payment_hash = decode(bolt11).payment_hash
         await self.store.run(payouts.ask, self.exchange, payout, bolt11, payment_hash)
         self.wake(payout.node_id)

@@ -34,6 +34,7 @@ class Wanted:
     statement_sha256: bytes
     msat: int
     round: int
+    open_amount: bool  # its node pays no invoice that names an amount
 
     @property
     def label(self) -> str:
@@ -93,12 +94,13 @@ def accept_refusal(db: sqlite3.Connection, node_id: str, payload: bytes) -> None
     refusal = parse(settlement_pb2.PayoutRefusal, payload)
     name = settlement_pb2.PayoutRefusalReason.Name(refusal.reason)
     name = name.removeprefix("PAYOUT_REFUSAL_REASON_")
-    again = name in ("FAILED", "EXPIRY")
+    named = name == "AMOUNT_NAMED"
+    again = named or name in ("FAILED", "EXPIRY")
     state = {"NETTED": "NETTED", "PAID": "PAID"}.get(name, "WANTED" if again else "REFUSED")
     db.execute(
-        "UPDATE payout SET state = ?, detail = ?, round = round + ? WHERE node_id = ?"
-        " AND statement_sha256 = ? AND state NOT IN ('PAID', 'NETTED')",
-        (state, name, int(again), node_id, refusal.statement_sha256),
+        "UPDATE payout SET state = ?, detail = ?, round = round + ?, open = open OR ?"
+        " WHERE node_id = ? AND statement_sha256 = ? AND state NOT IN ('PAID', 'NETTED')",
+        (state, name, int(again), named, node_id, refusal.statement_sha256),
     )
 
 
@@ -106,7 +108,14 @@ def wanted(db: sqlite3.Connection) -> list[Wanted]:
     """Payouts without an invoice of ours."""
     rows = db.execute("SELECT * FROM payout WHERE state = 'WANTED' ORDER BY rowid").fetchall()
     return [
-        Wanted(row["node_id"], row["lease_id"], row["statement_sha256"], row["msat"], row["round"])
+        Wanted(
+            row["node_id"],
+            row["lease_id"],
+            row["statement_sha256"],
+            row["msat"],
+            row["round"],
+            bool(row["open"]),
+        )
         for row in rows
     ]
 
@@ -209,8 +218,11 @@ def _keep(
 ) -> None:
     """Enter a payout; another statement of one that is there already changes nothing."""
     db.execute(
-        "INSERT INTO payout (node_id, lease_id, statement_sha256, kind, msat, window_ns, state)"
-        " SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'WANTED' WHERE NOT EXISTS (SELECT 1 FROM payout"
+        "INSERT INTO payout"
+        " (node_id, lease_id, statement_sha256, kind, msat, window_ns, state, open)"
+        " SELECT ?1, ?2, ?3, ?4, ?5, ?6, 'WANTED',"
+        " coalesce((SELECT max(open) FROM payout WHERE node_id = ?1), 0)"
+        " WHERE NOT EXISTS (SELECT 1 FROM payout"
         " WHERE node_id = ?1 AND lease_id = ?2 AND kind = 'REBATE' AND ?4 = 'REBATE'"
         " AND window_ns = ?6)",
         (node_id, lease_id, hashlib.sha256(payload).digest(), kind, msat, window_ns),

@@ -83,15 +83,16 @@ class Purse:
             return Sent("pending")
         return Sent("failed" if rows else "")
 
-    async def invoice(self, label: str, msat: int, text: str, life_s: int) -> str:
+    async def invoice(self, label: str, msat: int | None, text: str, life_s: int) -> str:
         """Make an invoice that carries the hash of `text`, or find it again (lightning-invoice(7)).
 
+        :param msat: None: the payer chooses.
         :raises PurseError: when the node does not answer or refuses.
         """
         try:
             made = await self.call(
                 "invoice",
-                amount_msat=msat,
+                amount_msat="any" if msat is None else msat,
                 label=label,
                 description=text,
                 expiry=life_s,

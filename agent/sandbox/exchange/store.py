@@ -156,7 +156,8 @@ CREATE TABLE IF NOT EXISTS payout (
     state TEXT NOT NULL,                   -- WANTED, ASKED, PAID, NETTED, REFUSED
     payment_hash BLOB NOT NULL DEFAULT x'',
     round INTEGER NOT NULL DEFAULT 1,      -- of our invoice
-    detail TEXT NOT NULL DEFAULT ''
+    detail TEXT NOT NULL DEFAULT '',
+    open INTEGER NOT NULL DEFAULT 0        -- our invoice names no amount: the node wants it so
 );
 CREATE UNIQUE INDEX IF NOT EXISTS payout_statement ON payout (node_id, statement_sha256);
 CREATE TABLE IF NOT EXISTS credit (

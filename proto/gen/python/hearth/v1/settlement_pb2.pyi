@@ -28,6 +28,7 @@ class PayoutRefusalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PAYOUT_REFUSAL_REASON_ABOVE_EXCHANGE_CAP: _ClassVar[PayoutRefusalReason]
     PAYOUT_REFUSAL_REASON_NO_RAIL: _ClassVar[PayoutRefusalReason]
     PAYOUT_REFUSAL_REASON_FAILED: _ClassVar[PayoutRefusalReason]
+    PAYOUT_REFUSAL_REASON_AMOUNT_NAMED: _ClassVar[PayoutRefusalReason]
 
 class CreditLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ PAYOUT_REFUSAL_REASON_ABOVE_DAY_CAP: PayoutRefusalReason
 PAYOUT_REFUSAL_REASON_ABOVE_EXCHANGE_CAP: PayoutRefusalReason
 PAYOUT_REFUSAL_REASON_NO_RAIL: PayoutRefusalReason
 PAYOUT_REFUSAL_REASON_FAILED: PayoutRefusalReason
+PAYOUT_REFUSAL_REASON_AMOUNT_NAMED: PayoutRefusalReason
 CREDIT_LEVEL_UNSPECIFIED: CreditLevel
 CREDIT_LEVEL_WITHIN: CreditLevel
 CREDIT_LEVEL_WARNED: CreditLevel
