@@ -34,8 +34,9 @@ from agent.exchange.renew import keep_certificate
 from agent.exchange.stream import Link, Session
 from agent.journal import checkpoints
 from agent.leases import missing_controllers, places
-from agent.market import LIMITS_NOT_ENFORCED, Market
+from agent.market import Market
 from agent.node import Node
+from agent.offering import LIMITS_NOT_ENFORCED, Offering
 from agent.sampler import Batch, Latest, watch
 from agent.sensors import configured
 from agent.settle.engine import Settlement
@@ -60,6 +61,7 @@ class Daemon:
 
     node: Node
     market: Market
+    offering: Offering
     delivery: Delivery
     latest: Latest
     settlement: Settlement
@@ -91,7 +93,7 @@ class Daemon:
         while True:
             self.changed.clear()
             await self._tolerate(self.delivery.reconcile)
-            await self._tolerate(lambda: self.market.refresh(self.links))
+            await self._tolerate(lambda: self.offering.refresh(self.links))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self.changed.wait()
@@ -263,16 +265,17 @@ async def build(config: Config, host: Host) -> Daemon:
     try:
         where = places(config.lease.cgroup_root, host)
         cut_now = asyncio.Event()
-        market = Market(node, (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ())
+        market = Market(node)
         delivery = Delivery(node, market, where, cut_now.set)
-        market.environment = delivery.environment
+        traits = (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ()
+        offering = Offering(node, market, traits, delivery.environment)
         settlement = Settlement(node, open_rail(config.settlement), market.now_at)
         market.desk = settlement.desk
         await delivery.restore()
     except BaseException:
         node.close()
         raise
-    return Daemon(node, market, delivery, Latest(), settlement, cut_now=cut_now)
+    return Daemon(node, market, offering, delivery, Latest(), settlement, cut_now=cut_now)
 
 
 async def run(config: Config, host: Host | None = None) -> None:

@@ -28,7 +28,7 @@ from agent.journal import ledger
 from agent.journal.store import Transaction
 from agent.lease_sampler import LeaseSampler
 from agent.leases import Places, enforceable
-from agent.market import Market, end
+from agent.market import Market
 from agent.node import Node
 from agent.sampler import Batch
 from probes.hostcpu import BUSY
@@ -344,7 +344,7 @@ class Delivery:
         def write(change: Transaction) -> None:
             again = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
             if again is not None:  # as it is by now: the exchange may have ended it meanwhile
-                end(change, self.node, again, reason, at)
+                ledger.end(change, self.node.scribe, again, reason, at)
 
         await self.node.journal.write(write)
 

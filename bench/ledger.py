@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 from agent.core.lease import LeaseKey, ReserveRequest
+from agent.core.offer import Environment
 from agent.exchange.link import Link
 from agent.journal import ledger
 from agent.journal.store import Transaction
 from agent.market import Market
 from agent.node import Node
+from agent.offering import Offering
 from bench import standing
 
 HELD = 100
@@ -81,9 +83,10 @@ def rows() -> list[dict[str, object]]:
     """One row, reservations a second."""
     loop = asyncio.new_event_loop()
     with standing.node(loop) as (node, row), tempfile.TemporaryDirectory() as name:
-        market = Market(node, ())
+        market = Market(node)
+        offering = Offering(node, market, (), lambda: Environment(window_ns=1))
         link = Link(row, standing.ENROLMENT, b"", b"")
-        loop.run_until_complete(market.refresh([link]))
+        loop.run_until_complete(offering.refresh([link]))
         found = node.journal.submit(
             lambda change: change.one("SELECT offer_id, sequence FROM offers")
         ).result()

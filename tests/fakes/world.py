@@ -15,6 +15,7 @@ from agent.journal import checkpoints, fsck, ledger
 from agent.journal.store import View, connect
 from agent.market import Market
 from agent.node import Node
+from agent.offering import Offering
 from tests.fakes import spine
 from tests.fakes.clock import VirtualClock
 from tests.fakes.places import FakePlaces
@@ -48,10 +49,10 @@ class World:
         """Start the agent, for the first time or again."""
         self.node: Node
         self.node, _ = await spine.open_node(self.state, self.clock, **self.parts)
-        self.market = Market(self.node, ())
+        self.market = Market(self.node)
         self.places = FakePlaces(self.state / "cgroup")
         self.delivery = Delivery(self.node, self.market, self.places, self._wanted)
-        self.market.environment = self.delivery.environment
+        self.offering = Offering(self.node, self.market, (), self.delivery.environment)
         await self.delivery.restore()
 
     def _wanted(self) -> None:
@@ -79,7 +80,7 @@ class World:
     ) -> lease_pb2.LeaseDecision:
         """Ask for a hold from the newest offer."""
         pen = pen or self.pens[0]
-        await self.market.refresh(self.links)
+        await self.offering.refresh(self.links)
         _, offer = await spine.newest_offer(self.node.journal, pen.row)
         wanted = pen.reserve(offer, spine.lease_id(number), units or UNITS)
         await spine.tell(self.market, pen, wanted)

@@ -15,7 +15,7 @@ from agent.config_file import load
 from agent.config_rules import LARGEST_HOST, contradictions, overreserved, prices
 from agent.core.bounds import MOST_MSAT, writable
 from agent.errors import ConfigError
-from agent.market import terms_of
+from agent.offering import terms_of
 
 
 def write(directory: Path, text: str, name: str = "hearth.toml") -> Path:

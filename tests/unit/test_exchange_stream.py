@@ -90,7 +90,7 @@ async def table(tmp_path: Path) -> AsyncIterator[Table]:
     await exchange.start()
     link = await exchange.link(world.node.journal)
     world.links = [link]
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     yield Table(world, exchange, link)
     await exchange.stop()
     assert world.findings() == []

@@ -70,7 +70,7 @@ def records(view: View) -> list[tuple[int, CheckpointRecord]]:
 
 
 async def grow(world: World) -> None:
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     await world.lease(1 + await world.node.journal.read(View.size))
 
 

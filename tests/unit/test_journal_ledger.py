@@ -24,7 +24,7 @@ Agreement = lease_pb2.LeaseAgreement
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     made = await World.open(tmp_path / "state", exchanges=8)
-    await made.market.refresh(made.links)
+    await made.offering.refresh(made.links)
     yield made
     assert made.findings() == []
     made.node.close()
@@ -142,7 +142,7 @@ async def test_an_old_revision_of_an_offer_grants_nothing(world: World) -> None:
     _, old = await spine.newest_offer(world.node.journal, pen.row)
     await world.lease(1)
     world.clock.tick(2 * SECOND)
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     await spine.tell(world.market, pen, pen.reserve(old, spine.lease_id(2), UNITS))
     decision = await spine.newest_decision(world.node.journal, pen.row)
     assert decision.outcome == lease_pb2.LEASE_OUTCOME_OFFER_SUPERSEDED
@@ -351,14 +351,14 @@ async def test_when_units_go_every_exchange_is_told_once_a_second(world: World) 
     world.clock.tick(2 * SECOND)
     await world.lease(1, {"VCPU": 10})
     for _ in range(5):
-        await world.market.refresh(world.links)
+        await world.offering.refresh(world.links)
     assert await revisions() == [2] * 8
     assert await units() == {54}
     await world.lease(2, {"VCPU": 10}, world.pens[1])
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     assert await revisions() == [2] * 8
     world.clock.tick(SECOND)
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     assert await revisions() == [3] * 8
     assert await units() == {44}
 
@@ -373,9 +373,9 @@ async def test_a_revision_that_was_not_written_is_cut_again(world: World) -> Non
         for _ in range(100):
             await world.node.journal.write(_fill)
     with pytest.raises(Overloaded):
-        await world.market.refresh(world.links)
+        await world.offering.refresh(world.links)
     world.node.journal._writer.execute("PRAGMA max_page_count = 1000000")
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     _, offer = await spine.newest_offer(world.node.journal, world.pens[0].row)
     assert offer.sequence == 2
 
@@ -389,9 +389,9 @@ async def test_draining_offers_nothing_and_grants_nothing(world: World) -> None:
     world.clock.tick(2 * SECOND)
     world.market.draining = True
     for _ in range(3):
-        await world.market.refresh(world.links)
+        await world.offering.refresh(world.links)
     commits = world.node.journal.commits
-    await world.market.refresh(world.links)
+    await world.offering.refresh(world.links)
     assert world.node.journal.commits == commits, "nothing is due"
     _, offer = await spine.newest_offer(world.node.journal, world.pens[0].row)
     assert {item.max_unit for item in offer.inventories} == {0}
