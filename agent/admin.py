@@ -180,6 +180,7 @@ class Admin(AdminServiceServicer):
             receipts_rejected=rejected,
             statements_refused=nacks,
             challenges_answered=standing.challenges_answered,
+            requests_limited=standing.requests_limited,
             undelivered=undelivered,
             first_offer_time=_timestamp(standing.first_offer_ns),
             certificate_expire_time=_timestamp(enrolment.expire_ns),

@@ -65,5 +65,15 @@ class SettlementError(HearthError):
     """Something about money that cannot be done as it is asked."""
 
 
+class RateLimited(HearthError):
+    """More was asked than is answered at once; nothing of it is kept."""
+
+    retryable = True
+
+    def __init__(self, text: str, retry_ns: int) -> None:
+        super().__init__(text)
+        self.retry_ns = retry_ns  # until one more is answered
+
+
 class MalformedMessage(HearthError):
     """A message from outside that does not decode or breaks its own rules."""

@@ -11,7 +11,8 @@ import structlog
 from agent.clock import SECOND
 from agent.core.lease import Agreement, LeaseKey, Outcome, Release, ReserveRequest
 from agent.core.ledger import decide_release
-from agent.errors import MalformedMessage
+from agent.core.session import Allowance
+from agent.errors import MalformedMessage, RateLimited
 from agent.journal import ledger
 from agent.journal.settlement import Desk
 from agent.journal.store import Transaction
@@ -24,6 +25,10 @@ from probes.reading import Instant
 
 logger = structlog.get_logger()
 
+# Of one exchange: as many at once as a host has leases, then one a second.
+MOST_REQUESTS = 128
+REQUEST_NS = SECOND
+
 
 @dataclass(slots=True)
 class Market:
@@ -34,6 +39,8 @@ class Market:
     desk: Desk | None = None  # where statements about money are taken
     # Written by the loop alone. Requests are answered by the journal's thread, which reads them.
     _offsets: dict[str, int] = field(default_factory=dict)  # exchange time less CLOCK_BOOTTIME
+    # The journal's thread alone: exchange row -> what it may ask, on CLOCK_MONOTONIC.
+    _requests: dict[int, Allowance] = field(default_factory=dict)
 
     @property
     def closed(self) -> bool:
@@ -76,12 +83,14 @@ class Market:
         """Act on one verified statement of an exchange.
 
         :raises MalformedMessage: when it does not decode or is of no known kind.
+        :raises RateLimited: when the exchange asks too often; nothing of it is to be kept.
         """
         request = decode(name, envelope.payload)
         digest = hashlib.sha256(envelope.payload).digest()
         now = self.node.clock.now()
         match request:
             case ReserveRequest():
+                self._count(exchange, now)
                 if ledger.answered_before(change, exchange, digest):
                     return
                 key = LeaseKey(exchange_id, request.lease_id)
@@ -102,6 +111,7 @@ class Market:
                 self._note("reserve", key, decision.outcome, decision.detail)
             case Agreement():
                 if ledger.answered_before(change, exchange, digest):
+                    self._count(exchange, now)  # the answer is sent once more
                     return
                 decision = ledger.commit(
                     change,
@@ -116,6 +126,8 @@ class Market:
                 )
                 key = LeaseKey(exchange_id, request.lease_id)
                 self._note("commit", key, decision.outcome, decision.detail)
+                if not decision.accepted:
+                    self._count(exchange, now)
             case Release():
                 self._release(change, exchange, exchange_id, request, digest)
             case Acknowledgement():
@@ -136,6 +148,20 @@ class Market:
                 till.accept(change, self.desk, exchange, request)
             case _:
                 raise MalformedMessage(f"{name}: not known to this agent")
+
+    def _count(self, exchange: int, now: Instant) -> None:
+        """Take one request off what an exchange may ask: reserves, and whatever gets a refusal.
+
+        What is granted bounds itself: a lease is agreed and released once.
+
+        :raises RateLimited: when there is none left.
+        """
+        allowance = self._requests.setdefault(exchange, Allowance(MOST_REQUESTS, REQUEST_NS))
+        if not allowance.take(now.monotonic_ns):
+            raise RateLimited(
+                f"{MOST_REQUESTS} requests are answered at once, then one a second",
+                allowance.wait_ns(now.monotonic_ns),
+            )
 
     def _note(self, what: str, key: LeaseKey, outcome: Outcome, detail: str) -> None:
         logger.info(
@@ -158,14 +184,10 @@ class Market:
         stored = ledger.find(change, exchange, release.lease_id)
         decision = decide_release(None if stored is None else stored.lease, release)
         if not decision.accepted or stored is None:
+            now = self.node.clock.now()
+            self._count(exchange, now)
             ledger.refuse(
-                change,
-                self.node.scribe,
-                exchange,
-                release.lease_id,
-                digest,
-                decision,
-                self.node.clock.now(),
+                change, self.node.scribe, exchange, release.lease_id, digest, decision, now
             )
             return
         at = self.now_at(exchange_id)

@@ -122,6 +122,7 @@ def _exchange(item: admin_pb2.ExchangeStatus) -> dict[str, Any]:
         "receipts_acked": item.receipts_acked,
         "receipts_rejected": item.receipts_rejected,
         "challenges_answered": item.challenges_answered,
+        "requests_limited": item.requests_limited,
         "undelivered": item.undelivered,
         "first_offer_time": _time(item.first_offer_time),
         "certificate_expire_time": _time(item.certificate_expire_time),
@@ -205,10 +206,11 @@ def _describe_exchange(item: admin_pb2.ExchangeStatus) -> Iterator[str]:
     state = "connected" if item.connected else f"NOT connected: {item.last_error or 'not yet'}"
     yield f"{name}  {item.endpoint}  {assurance(item)}  {state}"
     rejected = f", {item.receipts_rejected} REJECTED" if item.receipts_rejected else ""
+    limited = f" {item.requests_limited} requests came TOO OFTEN;" if item.requests_limited else ""
     yield (
         f"  {plural(item.offers_delivered, 'offer')} delivered;"
         f" {plural(item.receipts_issued, 'receipt')} issued,"
-        f" {item.receipts_acked} acknowledged{rejected}; {item.undelivered} waiting;"
+        f" {item.receipts_acked} acknowledged{rejected}; {item.undelivered} waiting;{limited}"
         f" certificate until {(_time(item.certificate_expire_time) or 'never')[:10]}"
     )
 

@@ -82,7 +82,7 @@ class Allowance:
     most: int
     every_ns: int
     spent: int = 0
-    since_ns: int = 0  # CLOCK_BOOTTIME from which the next one is earned
+    since_ns: int = 0  # from which the next one is earned, on the clock of whoever asks
 
     def take(self, now_ns: int) -> bool:
         """Use one up, if there is one left."""
@@ -96,3 +96,7 @@ class Allowance:
             return False
         self.spent += 1
         return True
+
+    def wait_ns(self, now_ns: int) -> int:
+        """How long until one is left; to be asked after `take` refused."""
+        return max(0, self.since_ns + self.every_ns - now_ns)

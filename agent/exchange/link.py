@@ -25,6 +25,7 @@ class Standing:
     connected: bool = False
     last_error: str = ""
     challenges_answered: int = 0
+    requests_limited: int = 0  # refused because they came too often
     first_offer_ns: int = 0  # wall clock, when the first offer of this run was known delivered
 
 

@@ -19,7 +19,7 @@ from hearth.v1.session_pb2_grpc import ExchangeServiceStub
 
 from agent.clock import SECOND, Clock
 from agent.core.session import ExchangeAhead, Incoming, Outgoing, ProtocolBroken
-from agent.errors import ExchangeError, HearthError, MalformedMessage
+from agent.errors import ExchangeError, HearthError, MalformedMessage, RateLimited
 from agent.exchange import outbox
 from agent.exchange.link import Link
 from agent.journal.checkpoints import newest
@@ -58,6 +58,7 @@ class Desk(Protocol):
         """Act on one verified statement inside the transaction that moves the cursor.
 
         :raises MalformedMessage: when it does not decode; the cursor moves all the same.
+        :raises RateLimited: when such are asked too often; the cursor moves all the same.
         """
         ...
 
@@ -116,6 +117,7 @@ class Session:
         self._bundled = 0
         self._heartbeat_ns = 20 * SECOND
         self._snapshot_due = False
+        self._limiting = False
 
     async def run(self, backoff: Backoff) -> None:
         """Open the stream and keep it until it ends.
@@ -387,27 +389,42 @@ class Session:
             return
         through = sequence + len(batch.envelopes) - 1
 
-        def accept(change: Transaction) -> list[tuple[int, str]]:
-            refused = []
+        def accept(change: Transaction) -> list[tuple[int, Exception]]:
+            refused: list[tuple[int, Exception]] = []
             for place, envelope in enumerate(fresh, sequence + skip):
                 change.execute("SAVEPOINT statement")
                 try:
                     self._accept(change, envelope)
-                except (MalformedMessage, AttestError) as error:
+                except (MalformedMessage, RateLimited, AttestError) as error:
                     change.execute("ROLLBACK TO statement")
-                    refused.append((place, str(error)))
+                    refused.append((place, error))
                 change.execute("RELEASE statement")
             change.execute(
                 "UPDATE exchanges SET applied_through = ? WHERE id = ?", through, self._link.row
             )
             return refused
 
-        for place, detail in await self._journal.write(accept):
-            logger.warning("request_refused", sequence=place, detail=detail)
-            self._say(wire.nack(place, detail))
+        limited = 0
+        for place, error in await self._journal.write(accept):
+            if isinstance(error, RateLimited):
+                limited += 1
+                self._say(wire.limited(place, str(error), error.retry_ns))
+                continue
+            logger.warning("request_refused", sequence=place, detail=str(error))
+            self._say(wire.nack(place, str(error)))
+        self._note_limited(limited)
         self._incoming.applied = through
         self._cursor_due = True
         self._link.bell.set()
+
+    def _note_limited(self, count: int) -> None:
+        """Count what came too often; only the first of them is worth a line of the log."""
+        standing = self._link.standing
+        if count and not self._limiting:
+            exchange = self._link.enrolment.exchange_id[:16]
+            logger.warning("requests_limited", exchange=exchange, before=standing.requests_limited)
+        self._limiting = count > 0
+        standing.requests_limited += count
 
     def _statement(self, envelope: Envelope | None) -> tuple[str, Envelope]:
         if envelope is None:

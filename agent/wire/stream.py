@@ -255,6 +255,14 @@ def nack(sequence: int, detail: str) -> session_pb2.SessionRequest:
     )
 
 
+def limited(sequence: int, detail: str, retry_ns: int) -> session_pb2.SessionRequest:
+    """A refusal for now: one more is answered after `retry_ns`."""
+    request = nack(sequence, detail)
+    request.nack.reason = session_pb2.NACK_REASON_RATE_LIMITED
+    request.nack.retry_after.FromNanoseconds(retry_ns)
+    return request
+
+
 def read(message: session_pb2.SessionResponse) -> Response:
     """Decode one message of an exchange.
 

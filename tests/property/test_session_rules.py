@@ -94,6 +94,20 @@ def test_an_allowance_is_never_exceeded(gaps: list[int], most: int) -> None:
             assert count <= most + (upto - since) // SECOND + 1
 
 
+@given(st.lists(st.integers(0, 3 * SECOND), min_size=1), st.integers(1, 4))
+def test_whoever_waits_as_long_as_told_is_let_in(gaps: list[int], most: int) -> None:
+    allowance = Allowance(most, SECOND)
+    now = 1000 * SECOND
+    for gap in gaps:
+        now += gap
+        if not allowance.take(now):
+            wait = allowance.wait_ns(now)
+            assert 0 < wait <= SECOND
+            assert not allowance.take(now + wait - 1)
+            now += wait
+            assert allowance.take(now)
+
+
 def test_an_allowance_comes_back() -> None:
     allowance = Allowance(2, SECOND)
     assert [allowance.take(100 * SECOND) for _ in range(3)] == [True, True, False]

@@ -47,6 +47,7 @@ def answer() -> admin_pb2.StatusResponse:
                 display_name="harbour",
                 last_error="UNAVAILABLE: refused",
                 receipts_rejected=1,
+                requests_limited=7,
             ),
         ],
         leases=[
@@ -91,6 +92,7 @@ def test_people_read_the_rest() -> None:
         "lease-1  active; 1 VCPU; 3 receipts, 12.3 s of CPU, 1 234 567 msat due; LIMITS NOT IN",
         "NOT connected: UNAVAILABLE: refused",
         "0 acknowledged, 1 REJECTED",
+        "0 waiting; 7 requests came TOO OFTEN; certificate",
         "no reading of mbus:pool: timeout: no answer",
         "not on this host: rapl",
     ):

@@ -19,6 +19,7 @@ from agent.exchange import stream
 from agent.exchange.link import MOST_CHALLENGES, Link
 from agent.exchange.stream import Session
 from agent.journal.store import Transaction
+from agent.market import MOST_REQUESTS
 from agent.supervise import Backoff, retrying
 from attest.envelope import message_name
 from attest.errors import AttestError, TpmError
@@ -663,6 +664,38 @@ async def test_whatever_ends_a_session_another_one_follows(table: Table) -> None
     with contextlib.suppress(asyncio.CancelledError):
         await running
     assert table.exchange.sessions == 11
+
+
+async def test_an_exchange_that_asks_too_often_is_told_so(table: Table) -> None:
+    """One batch of more than are answered: the rest is refused, and the cursor moves over all."""
+    offer = await offer_of(table)
+    count = MOST_REQUESTS + 20
+
+    async def script(talk: Talk) -> None:
+        await talk.welcome(credit=1000)
+        await talk.deliver(1, *(reserve(table, number, offer) for number in range(count)))
+        refused = [(await talk.until("nack")).nack for _ in range(20)]
+        assert [nack.delivery_sequence for nack in refused] == [
+            *range(MOST_REQUESTS + 1, count + 1)
+        ]
+        assert {nack.reason for nack in refused} == {session_pb2.NACK_REASON_RATE_LIMITED}
+        assert all(nack.retry_after.ToNanoseconds() == SECOND for nack in refused)
+        if talk.seen[-1].delivered_through < count:
+            await talk.applied(count)
+
+    async def second(talk: Talk) -> None:
+        """A new session is no new allowance."""
+        await talk.welcome(credit=1000)
+        await talk.deliver(count + 1, reserve(table, count, offer))
+        nack = (await talk.until("nack")).nack
+        assert nack.reason == session_pb2.NACK_REASON_RATE_LIMITED
+
+    await table.run(script, second)
+    assert table.link.standing.requests_limited == 21
+    sent = await table.world.node.journal.read(
+        lambda view: spine.sent(view, table.link.row, "LeaseDecision")
+    )
+    assert len(sent) == MOST_REQUESTS
 
 
 # --- challenges ---

@@ -15,10 +15,10 @@ from enum import StrEnum
 from hearth.v1 import common_pb2, lease_pb2, offer_pb2, session_pb2
 
 from agent.sandbox.exchange.identity import Exchange, duration, timestamp, uuid7
-from agent.sandbox.exchange.judge import Contract, nanoseconds
+from agent.sandbox.exchange.judge import MAX_QUANTITY, Contract, nanoseconds
 from agent.sandbox.exchange.offers import fits, parse, read_prices
 from agent.sandbox.exchange.refusal import Refused
-from attest.envelope import Envelope
+from attest.envelope import Envelope, payload_type
 from attest.formats import encode_envelope
 
 HOLD_S = 45.0
@@ -45,6 +45,13 @@ class Stage(StrEnum):
 ENDED = (Stage.CLOSED, Stage.SETTLED, Stage.EXPIRED, Stage.REFUSED, Stage.FAILED)
 NEVER_BEGAN = (Stage.EXPIRED, Stage.REFUSED, Stage.FAILED)
 _RUNNING = (Stage.ACTIVE, Stage.SUSPENDED, Stage.RECLAIMING, Stage.CLOSING, Stage.CLOSED)
+_ASKED: dict[
+    str, type[lease_pb2.ReserveRequest | lease_pb2.LeaseAgreement | lease_pb2.LeaseRelease]
+] = {
+    payload_type("ReserveRequest"): lease_pb2.ReserveRequest,
+    payload_type("LeaseAgreement"): lease_pb2.LeaseAgreement,
+    payload_type("LeaseRelease"): lease_pb2.LeaseRelease,
+}
 _LATER = {Stage.CLOSED: (Stage.SETTLED,)}  # what may still follow an ended stage
 
 
@@ -232,6 +239,33 @@ def accept_update(db: sqlite3.Connection, exchange: Exchange, node_id: str, payl
     if later in _RUNNING and not lease["countersigned"] and later is not Stage.CLOSED:
         raise Refused(session_pb2.NACK_REASON_NOT_AUTHORIZED, f"{later} before both signatures")
     _move(db, exchange, lease, later, _name(lease_pb2.CloseReason, update.reason))
+
+
+def nacked(
+    db: sqlite3.Connection, exchange: Exchange, node_id: str, sequence: int, detail: str
+) -> None:
+    """Take the node's word that it has kept nothing of one of our deliveries.
+
+    A lease that was asked for is refused, a release may be asked again.
+    """
+    row = db.execute(
+        "SELECT envelope FROM outbox WHERE node_id = ? AND delivery_sequence = ?",
+        (node_id, min(sequence, MAX_QUANTITY)),
+    ).fetchone()
+    if row is None:
+        return
+    signed = common_pb2.SignedEnvelope.FromString(row["envelope"])
+    kind = _ASKED.get(signed.payload_type)
+    if kind is None:
+        return
+    lease = _lease(db, node_id, kind.FromString(signed.payload).lease_id)
+    if kind is lease_pb2.LeaseRelease:
+        db.execute(
+            "UPDATE lease SET release = x'' WHERE node_id = ? AND lease_id = ?",
+            (node_id, lease["lease_id"]),
+        )
+    elif lease["stage"] in (Stage.REQUESTED, Stage.AGREED):
+        _move(db, exchange, lease, Stage.REFUSED, detail)
 
 
 def release(

@@ -20,7 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from hearth.v1 import common_pb2, session_pb2
 from hearth.v1.session_pb2 import SessionRequest, SessionResponse
 
-from agent.sandbox.exchange import cursors, faults, inbox, trust, witness
+from agent.sandbox.exchange import cursors, faults, inbox, market, trust, witness
 from agent.sandbox.exchange.challenges import Challenger
 from agent.sandbox.exchange.identity import Exchange, duration, timestamp
 from agent.sandbox.exchange.refusal import Refused
@@ -35,6 +35,7 @@ OPENING_S = 30.0  # for Hello, and for the evidence (a TPM may take seconds)
 WRITE_S = 30.0  # for one write: a peer that reads nothing for so long is gone
 SILENCE_BEATS = 3  # heartbeats missed until the stream is ended
 RECONNECT_S = 1.0  # what a GoAway asks for
+MOST_DETAIL = 200  # characters of a node's words that are kept
 
 _MALFORMED = session_pb2.NACK_REASON_MALFORMED
 _ATTESTATION = session_pb2.NACK_REASON_ATTESTATION_REQUIRED
@@ -204,16 +205,24 @@ class Session:
                 case "heartbeat" | None:
                     pass  # its arrival is its message
                 case "nack":
-                    await self._store.run(tally, self.node_id, "nacks_received")
-                    self._log.warning(
-                        "nacked",
-                        delivery_sequence=request.nack.delivery_sequence,
-                        reason=_reason(request.nack.reason),
-                        detail=request.nack.detail,
-                    )
+                    await self._nacked(request.nack)
                 case body:
                     # Also a snapshot's end: none was asked for, since nothing is ever lost here.
                     await self._nack(0, session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{body} now")
+
+    async def _nacked(self, nack: session_pb2.Nack) -> None:
+        reason = _reason(nack.reason)
+        self._log.warning(
+            "nacked",
+            delivery_sequence=nack.delivery_sequence,
+            reason=reason,
+            detail=nack.detail,
+        )
+        await self._store.run(tally, self.node_id, "nacks_received")
+        said = f"{reason} {nack.detail[:MOST_DETAIL]}"
+        await self._store.run(
+            market.nacked, self._exchange, self.node_id, nack.delivery_sequence, said
+        )
 
     async def _apply(self, request: SessionRequest) -> None:
         first, items = request.delivery_sequence, request.envelopes.items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import grpc
@@ -12,7 +13,7 @@ from attest import envelope
 from attest.keys import SoftwareKey
 from attest.software import SoftwareRoot
 from tests.fakes.sandbox_process import SandboxProcess
-from tests.fakes.scripted_agent import ScriptedAgent
+from tests.fakes.scripted_agent import Conversation, ScriptedAgent
 from tests.fakes.scripted_lease import UNITS, lease
 from tests.fakes.scripted_messages import decision, offer
 
@@ -38,6 +39,39 @@ async def test_newer_session_ends_the_older(exchange: SandboxProcess, agent: Scr
         gone = await older.until(lambda each: each.WhichOneof("body") == "go_away")
         assert "newer session" in gone.go_away.reason
         assert await older.end() is grpc.StatusCode.OK
+
+
+async def nacked(exchange: SandboxProcess, talk: Conversation, sequence: int, detail: str) -> None:
+    """Refuse one delivery for now, and wait until the exchange has heard it."""
+    node_id, limited = talk.agent.node_id, session_pb2.NACK_REASON_RATE_LIMITED
+    heard = (await exchange.node(node_id))["nacks_received"]
+    nack = session_pb2.Nack(delivery_sequence=sequence, reason=limited, detail=detail)
+    await talk.send(nack=nack)
+    while (await exchange.node(node_id))["nacks_received"] == heard:  # noqa: ASYNC110 - a process
+        await asyncio.sleep(0.02)
+
+
+async def test_what_a_node_kept_nothing_of_is_refused_and_may_be_asked_again(
+    exchange: SandboxProcess, agent: ScriptedAgent
+) -> None:
+    async with agent.attested() as talk:
+        leased = await lease(exchange, talk)
+        await exchange.command("release", lease_id=leased.lease_id)
+        release = await talk.next_envelope("LeaseRelease")
+        made = (await exchange.node(agent.node_id))["deliveries_made"]
+        await nacked(exchange, talk, made, "")
+        await exchange.command("release", lease_id=leased.lease_id)
+        assert (await talk.next_envelope("LeaseRelease")).payload == release.payload
+
+        placed = await exchange.command("place", units=UNITS)
+        await talk.next_envelope("ReserveRequest")
+        for sequence in (1 << 63, 0, made + 9):  # of nothing
+            await nacked(exchange, talk, sequence, "")
+        await nacked(exchange, talk, made + 2, "d" * 1000)
+        found = (await exchange.node(agent.node_id))["lease"]
+    assert found[leased.lease_id]["stage"] == "ACTIVE"
+    refused = found[placed["lease_id"]]
+    assert (refused["stage"], refused["detail"]) == ("REFUSED", "RATE_LIMITED " + "d" * 200)
 
 
 async def test_nothing_is_taken_before_evidence(

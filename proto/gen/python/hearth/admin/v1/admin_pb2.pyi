@@ -72,7 +72,7 @@ class Checkpoint(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., size: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ExchangeStatus(_message.Message):
-    __slots__ = ("exchange_id", "display_name", "endpoint", "connected", "last_error", "assurance", "offers_delivered", "receipts_issued", "receipts_acked", "receipts_rejected", "challenges_answered", "undelivered", "first_offer_time", "certificate_expire_time", "statements_refused")
+    __slots__ = ("exchange_id", "display_name", "endpoint", "connected", "last_error", "assurance", "offers_delivered", "receipts_issued", "receipts_acked", "receipts_rejected", "challenges_answered", "undelivered", "first_offer_time", "certificate_expire_time", "statements_refused", "requests_limited")
     EXCHANGE_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class ExchangeStatus(_message.Message):
     FIRST_OFFER_TIME_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     STATEMENTS_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_LIMITED_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     display_name: str
     endpoint: str
@@ -103,7 +104,8 @@ class ExchangeStatus(_message.Message):
     first_offer_time: _timestamp_pb2.Timestamp
     certificate_expire_time: _timestamp_pb2.Timestamp
     statements_refused: int
-    def __init__(self, exchange_id: _Optional[str] = ..., display_name: _Optional[str] = ..., endpoint: _Optional[str] = ..., connected: _Optional[bool] = ..., last_error: _Optional[str] = ..., assurance: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ..., offers_delivered: _Optional[int] = ..., receipts_issued: _Optional[int] = ..., receipts_acked: _Optional[int] = ..., receipts_rejected: _Optional[int] = ..., challenges_answered: _Optional[int] = ..., undelivered: _Optional[int] = ..., first_offer_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., statements_refused: _Optional[int] = ...) -> None: ...
+    requests_limited: int
+    def __init__(self, exchange_id: _Optional[str] = ..., display_name: _Optional[str] = ..., endpoint: _Optional[str] = ..., connected: _Optional[bool] = ..., last_error: _Optional[str] = ..., assurance: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ..., offers_delivered: _Optional[int] = ..., receipts_issued: _Optional[int] = ..., receipts_acked: _Optional[int] = ..., receipts_rejected: _Optional[int] = ..., challenges_answered: _Optional[int] = ..., undelivered: _Optional[int] = ..., first_offer_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., statements_refused: _Optional[int] = ..., requests_limited: _Optional[int] = ...) -> None: ...
 
 class LeaseStatus(_message.Message):
     __slots__ = ("exchange_id", "lease_id", "state", "units", "cgroup", "limits_in_force", "receipt_sequence", "used_cpu_milliseconds", "energy_millijoules", "heat_millijoules", "amount_due_msat")
