@@ -70,6 +70,7 @@ class Lock:
             )
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.give_back()
             raise DaemonError(
                 f"{self.directory}: in use by another hearth process; stop it first"
             ) from None
