@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if "rich" not in sys.modules:
     # structlog imports rich (3.5 MiB) where it finds it; None: a module that is not there.
@@ -40,7 +40,6 @@ from agent.offering import LIMITS_NOT_ENFORCED, Offering
 from agent.sampler import Batch, Latest, watch
 from agent.sensors import configured
 from agent.settle.engine import Settlement
-from agent.settle.registry import open_rail
 from agent.supervise import Backoff, every, forever, retrying
 from agent.wire.stream import Capability
 from attest.errors import AttestError, TpmError
@@ -48,6 +47,9 @@ from attest.keys import SoftwareKey
 from probes.errors import Absent, ProbeError
 from probes.host import Host
 from probes.hotplug import Hotplug
+
+if TYPE_CHECKING:
+    from agent.settle.cashier import Cashier
 
 logger = structlog.get_logger()
 
@@ -65,6 +67,7 @@ class Daemon:
     delivery: Delivery
     latest: Latest
     settlement: Settlement
+    cashier: Cashier | None
     links: list[Link] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # the journal has news
     cut_now: asyncio.Event = field(default_factory=asyncio.Event)
@@ -269,13 +272,27 @@ async def build(config: Config, host: Host) -> Daemon:
         delivery = Delivery(node, market, where, cut_now.set)
         traits = (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ()
         offering = Offering(node, market, traits, delivery.environment)
-        settlement = Settlement(node, open_rail(config.settlement), market.now_at)
+        settlement = Settlement(node, market.now_at)
+        cashier = cashier_of(config, settlement)
         market.desk = settlement.desk
         await delivery.restore()
     except BaseException:
         node.close()
         raise
-    return Daemon(node, market, offering, delivery, Latest(), settlement, cut_now=cut_now)
+    return Daemon(node, market, offering, delivery, Latest(), settlement, cashier, cut_now=cut_now)
+
+
+def cashier_of(config: Config, settlement: Settlement) -> Cashier | None:
+    """Whoever goes to the rail. Where there is none, nothing of that is loaded.
+
+    :raises ConfigError: naming the key that is wrong.
+    """
+    if config.settlement.rail == "none":
+        return None
+    from agent.settle.cashier import Cashier  # noqa: PLC0415 - half a MiB
+    from agent.settle.registry import open_rail  # noqa: PLC0415 - the rails as well
+
+    return Cashier(settlement, open_rail(config.settlement))
 
 
 async def run(config: Config, host: Host | None = None) -> None:
@@ -313,7 +330,8 @@ async def run(config: Config, host: Host | None = None) -> None:
                 "hardware": daemon.follow_hardware(host),
                 "space": daemon.keep_space(),
                 "watchdog": watchdog(daemon),
-                **daemon.settlement.tasks(),
+                "settlement-books": daemon.settlement.keep_books(),
+                **(daemon.cashier.tasks() if daemon.cashier is not None else {}),
                 **{
                     f"probe-{place}-{probe.name}": watch(
                         probe, host, node.clock, daemon.latest, take
@@ -337,7 +355,8 @@ async def run(config: Config, host: Host | None = None) -> None:
         with contextlib.suppress(TimeoutError, HearthError):  # the next start finishes it
             async with asyncio.timeout(STOP_DEADLINE_S):
                 await daemon.cut()
-        await daemon.settlement.close()
+        if daemon.cashier is not None:
+            await daemon.cashier.close()
         if server is not None:
             await server.stop(grace=0.5)
         node.close()

@@ -29,7 +29,8 @@ def check(config: ConfigFile = DEFAULT_PATH) -> None:
     settings, host = load(config), Host()
     probes = configured(settings)
     places(settings.lease.cgroup_root, host)
-    open_rail(settings.settlement)
+    if settings.settlement.rail != "none":
+        open_rail(settings.settlement)
     for key, wrong in overreserved(settings, dict(resources(take(host)))):
         raise ConfigError(f"{config}: {key}: {wrong}")
     typer.echo(f"{config}: fine; {len(probes)} probes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from agent.journal.store import View
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import Network
+from agent.settle.cashier import Cashier
 from agent.settle.engine import Settlement as Engine
 from agent.settle.lightning import LightningNode
 from agent.settle.rail import Rail
@@ -55,8 +57,9 @@ class Shop:
 
     world: World
     network: Network
-    engine: Engine
     rail: Rail | None
+    engine: Engine = field(init=False)
+    cashier: Cashier = field(init=False)
     acks: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -68,23 +71,28 @@ class Shop:
         network = Network(lambda: world.clock.wall_ns / SECOND, seed=1)
         for name in ("operator", "exchange"):
             make_node(network, name)
-        shop = cls(world, network, Engine.__new__(Engine), rail)
-        shop.engine = shop.begin()
+        shop = cls(world, network, rail)
+        shop.begin()
         return shop
 
-    def begin(self) -> Engine:
-        """The engine of a new start."""
+    def begin(self) -> None:
+        """Engine and cashier of a new start."""
         rail = self.rail or DirectRail(LightningNode(DirectCaller(self.operator)))
-        engine = Engine(self.world.node, rail, self.world.market.now_at)
-        self.world.market.desk = engine.desk
-        return engine
+        self.engine = Engine(self.world.node, self.world.market.now_at)
+        self.cashier = Cashier(self.engine, rail)
+        self.world.market.desk = self.engine.desk
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """All of settlement as the daemon runs it."""
+        work = [self.engine.keep_books(), *self.cashier.tasks().values()]
+        return [asyncio.create_task(each) for each in work]
 
     async def restart(self) -> None:
         """kill -9 of the agent, and a new start."""
         self.world.crash()
         await self.world.start()
         self.world.hear()
-        self.engine = self.begin()
+        self.begin()
 
     @property
     def operator(self) -> Any:
@@ -99,11 +107,11 @@ class Shop:
     async def settle(self) -> None:
         """One look, one round of errands, one look for payments."""
         self.network.advance()
-        self.engine._rests.clear()
+        self.cashier._rests.clear()
         await self.engine.look(ticking=True)
         if self.engine.desk.policy.collects:
-            await self.engine._round()
-            await self.engine._hear()
+            await self.cashier._round()
+            await self.cashier._hear()
             await self.engine.look(ticking=True)
 
     async def minutes(self, count: int) -> None:

@@ -22,7 +22,6 @@ from agent.errors import MalformedMessage, SettlementError
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
-from agent.settle.none import NoRail
 from agent.settle.rail import RailDown
 from tests.fakes import spine
 from tests.fakes.direct_rail import DirectRail
@@ -302,7 +301,7 @@ async def test_with_the_least_access_only_invoices_without_an_amount_are_paid(
     settings = msgspec.structs.replace(MONEY, rail="cln-commando", pay_rune_file="/a/rune")
     shop = await Shop.open(tmp_path, settlement=settings)
     shop.rail = DirectRail(LightningNode(DirectCaller(shop.operator), capped=True))
-    shop.engine = shop.begin()
+    shop.begin()
     statement = await shop.missed()
     digest = await shop.payload_sha256("RebateStatement")
     await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, "named"))
@@ -485,16 +484,13 @@ async def test_prepaid_is_invoiced_ahead_drawn_down_and_returned(tmp_path: Path)
 
 async def test_without_a_rail_nobody_is_cut_off(tmp_path: Path) -> None:
     offer = msgspec.structs.replace(OFFER, credit_limit_msat=5_000)
-    shop = await Shop.open(tmp_path, offer=offer, settlement=Settlement(), rail=NoRail())
+    shop = await Shop.open(tmp_path, offer=offer, settlement=Settlement())
     await shop.world.lease()
     await shop.minutes(20)
     await shop.acknowledge()
     await shop.settle()
     assert await levels(shop) == [CreditLevel.WARNED]
     assert (await shop.stored()).lease.state is LeaseState.ACTIVE
-    ((name, task),) = shop.engine.tasks().items()
-    task.close()
-    assert name == "settlement-books", "no task waits for a rail that is none"
     shop.world.node.close()
 
 
@@ -548,7 +544,7 @@ class Hanging(DirectRail):
 async def test_a_node_that_hangs_holds_nothing_else_up(tmp_path: Path) -> None:
     shop = await Shop.open(tmp_path, rail=Hanging())
     await shop.world.lease()
-    tasks = [asyncio.create_task(task) for task in shop.engine.tasks().values()]
+    tasks = shop.tasks()
     shop.world.node.journal.on_commit = shop.engine.bell.set
     await shop.world.seconds(130)
     await shop.acknowledge()

@@ -263,7 +263,7 @@ async def test_statements_are_paid_by_hand(tmp_path: Path) -> None:
     await shop.minutes(2)
     await shop.acknowledge()
     await shop.engine.look(ticking=True)
-    await shop.engine._round()
+    await shop.cashier._round()
     (invoice,) = await shop.told("Invoice")
     assert invoice.bolt11 == ""
     (file,) = folder.glob("hearth_*.json")
@@ -274,11 +274,11 @@ async def test_statements_are_paid_by_hand(tmp_path: Path) -> None:
     paid.write_text(f"label,amount_msat,paid_date\n{invoice.label},{part},2027-01-15\nhalf a li")
     received = await rail.paid_after(0, 0)
     assert [(item.pay_index, item.amount_received_msat) for item in received] == [(1, part)]
-    await shop.world.node.journal.write(lambda change: shop.engine._received(change, received))
+    await shop.world.node.journal.write(lambda change: shop.cashier._received(change, received))
     assert (await shop.books()).received == part
-    shop.engine._rests.clear()
+    shop.cashier._rests.clear()
     await shop.engine.look(ticking=True)
-    await shop.engine._round()
+    await shop.cashier._round()
     second = (await shop.told("Invoice"))[-1]
     assert second.amount_msat == invoice.amount_msat - part, "the rest is asked for again"
     assert second.label == f"{invoice.label}-r2"

@@ -11,6 +11,13 @@ import agent.daemon, sys
 print(*(name for name, module in sys.modules.items() if module is not None), sep="\\n")
 """
 TOO_HEAVY = {"typer", "rich", "prometheus_client", "pyln", "pymodbus", "meterbus"}
+# What keeps the books, and whoever has no rail keeps them too; the rest is loaded with a rail.
+SETTLEMENT = {
+    "agent.settle.alarms",
+    "agent.settle.books",
+    "agent.settle.engine",
+    "agent.settle.till",
+}
 
 
 def test_importing_the_daemon_loads_no_driver_and_no_command_line() -> None:
@@ -23,3 +30,4 @@ def test_importing_the_daemon_loads_no_driver_and_no_command_line() -> None:
     ).stdout.split()
     assert "agent.daemon" in loaded
     assert TOO_HEAVY & {name.partition(".")[0] for name in loaded} == set()
+    assert {name for name in loaded if name.startswith("agent.settle.")} == SETTLEMENT
