@@ -1,13 +1,12 @@
 """One long-lived session with one exchange: Hello to GoAway, then again.
 
-Whatever is durable is sent from cursors, so a session may end anywhere. One sender writes the
-stream; answers that are not journaled (heartbeats, challenges, cursors) go before envelopes.
+Whatever is durable is sent from cursors, so a session may end anywhere. What is written, and in
+which order, is `exchange.sender`'s; here is what the exchange says, and what follows from it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import NoReturn, Protocol
 
@@ -18,12 +17,12 @@ from hearth.v1 import session_pb2
 from hearth.v1.session_pb2_grpc import ExchangeServiceStub
 
 from agent.clock import SECOND, Clock
-from agent.core.session import ExchangeAhead, Incoming, Outgoing, ProtocolBroken
+from agent.core.session import Incoming, ProtocolBroken
 from agent.errors import ExchangeError, HearthError, MalformedMessage, RateLimited
 from agent.exchange import outbox
 from agent.exchange.link import Link
-from agent.journal.checkpoints import newest
-from agent.journal.store import Journal, Transaction, View
+from agent.exchange.sender import Call, Sender
+from agent.journal.store import Journal, Transaction
 from agent.supervise import Backoff
 from agent.version import version
 from agent.wire import stream as wire
@@ -36,9 +35,6 @@ __all__ = ["Desk", "Link", "Session"]
 logger = structlog.get_logger()
 
 CONNECT_DEADLINE_S = 20.0
-WRITE_DEADLINE_S = 60.0
-MOST_BATCH = 1000
-MOST_URGENT = 64  # answers that wait to be written before reading stops
 MOST_AWAY_NS = 600 * SECOND
 MIN_HEARTBEAT_NS = SECOND
 MAX_HEARTBEAT_NS = 300 * SECOND
@@ -77,8 +73,6 @@ class Desk(Protocol):
 Renewal = Callable[[grpc.aio.Channel, bytes], Coroutine[None, None, None]]
 
 
-Call = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
-
 # What ends a session and is waited out. A full disk is among it: nothing of ours is lost by it.
 ENDINGS = (grpc.aio.AioRpcError, HearthError, AttestError, ProtocolBroken, TimeoutError)
 
@@ -106,17 +100,10 @@ class Session:
         # A renewal puts a new certificate on the link: evidence names the one this session runs on.
         self._tls_spki = link.tls_spki
         self._credentials = link.credentials()
-        self._urgent: deque[session_pb2.SessionRequest] = deque()
-        self._room = asyncio.Event()  # something urgent was written
-        self._beat_due = False
-        self._cursor_due = False
         self._away_ns = 0
-        self._outgoing = Outgoing(last=0)
         self._incoming = Incoming(applied=0)
-        self._witnessed = 0
-        self._bundled = 0
+        self._sender = Sender(link, journal, clock, self._incoming)
         self._heartbeat_ns = 20 * SECOND
-        self._snapshot_due = False
         self._limiting = False
 
     async def run(self, backoff: Backoff) -> None:
@@ -156,8 +143,8 @@ class Session:
             self._link.standing.connected = True
             self._link.standing.last_error = ""
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send(call), name="send")
-                tasks.create_task(self._beat(), name="beat")
+                tasks.create_task(self._sender.run(call), name="send")
+                tasks.create_task(self._sender.beat(self._heartbeat_ns), name="beat")
                 tasks.create_task(self._receive(call, tasks), name="receive")
                 tasks.create_task(self._renewal(channel, nonce), name="renew")
         finally:
@@ -171,9 +158,9 @@ class Session:
         row = self._link.row
         cursors = await self._journal.write(lambda change: outbox.begin_session(change, row))
         self._incoming.applied = cursors.applied_through
-        self._outgoing.last = cursors.last
+        self._sender.outgoing.last = cursors.last
         async with asyncio.timeout(CONNECT_DEADLINE_S):
-            await self._write(
+            await self._sender.write(
                 call,
                 wire.hello(
                     self._node_id,
@@ -192,32 +179,19 @@ class Session:
                 raise ProtocolBroken("the exchange did not welcome")
             welcome = response.body
             self._desk.exchange_time(self._link.enrolment.exchange_id, welcome.server_ns)
-            self._outgoing.welcome(welcome.delivered_through, response.credit)
+            self._sender.outgoing.welcome(welcome.delivered_through, response.credit)
             if welcome.witnessed is not None and welcome.witnessed.log_id == self._log_id:
-                await self._agree(welcome.witnessed)
+                await self._sender.agree(welcome.witnessed)
             self._heartbeat_ns = min(max(welcome.heartbeat_ns, MIN_HEARTBEAT_NS), MAX_HEARTBEAT_NS)
-            self._snapshot_due = welcome.snapshot_required
+            self._sender.snapshot_due = welcome.snapshot_required
             content = await self._desk.evidence(
                 self._link.enrolment.exchange_id, welcome.nonce, self._tls_spki, None
             )
-            await self._write(call, wire.evidence(content))
+            await self._sender.write(call, wire.evidence(content))
         await self._advance(welcome.delivered_through)
         settles = wire.Capability.LIGHTNING_BOLT11 in welcome.capabilities
         await self._journal.write(lambda change: outbox.settles(change, row, settles=settles))
         return welcome.nonce
-
-    async def _agree(self, head: wire.Witnessed) -> None:
-        """Go on from the head that the exchange has witnessed, if it is one of this log.
-
-        :raises ExchangeAhead: when it is not: this journal lost leaves, or is another one.
-        """
-
-        def root(view: View) -> bytes | None:
-            return view.root(head.size) if head.size <= view.size() else None
-
-        if await self._journal.read(root) != head.root:
-            raise ExchangeAhead(f"the exchange has witnessed {head.size} leaves that are not here")
-        self._witnessed = head.size
 
     async def _read(self, call: Call) -> wire.Response:
         message = await call.read()
@@ -242,8 +216,9 @@ class Session:
 
                 await self._journal.write(catch_up)
             raise ExchangeError(f"refused: {nack.detail or nack.reason}")
-        if nack.sequence > self._outgoing.sent:
-            raise ProtocolBroken(f"refused {nack.sequence}, sent through {self._outgoing.sent}")
+        sent = self._sender.outgoing.sent
+        if nack.sequence > sent:
+            raise ProtocolBroken(f"refused {nack.sequence}, sent through {sent}")
         logger.warning(
             "statement_refused",
             exchange=self._link.enrolment.exchange_id[:16],
@@ -263,88 +238,15 @@ class Session:
 
         await self._journal.write(note)
 
-    # --- sending -------------------------------------------------------------------------------
-
-    def _say(self, request: session_pb2.SessionRequest) -> None:
-        self._urgent.append(request)
-        self._link.bell.set()
-
-    async def _send(self, call: Call) -> NoReturn:
-        bell = self._link.bell
-        while True:
-            bell.clear()
-            while await self._send_one(call):
-                pass
-            await bell.wait()
-
-    async def _send_one(self, call: Call) -> bool:
-        """Write the most urgent thing that may be written; whether there was any."""
-        applied = self._incoming.applied
-        if self._beat_due:
-            self._beat_due = self._cursor_due = False
-            return await self._write(call, wire.heartbeat(self._clock.now().wall_ns, applied))
-        if self._urgent:
-            self._room.set()
-            return await self._write(call, self._urgent.popleft())
-        if self._cursor_due:
-            self._cursor_due = False
-            return await self._write(call, wire.cursor(applied))
-        row, outgoing = self._link.row, self._outgoing
-        outgoing.last = await self._journal.read(lambda view: outbox.last(view, row))
-        if outgoing.window():
-            after, most = outgoing.sent, min(outgoing.window(), MOST_BATCH)
-            waiting = await self._journal.read(lambda view: outbox.pending(view, row, after, most))
-            if waiting:
-                outgoing.sent = waiting[-1].sequence
-                return await self._write(call, wire.batch(waiting, self._incoming.applied))
-        if self._snapshot_due and outgoing.sent == outgoing.last:
-            self._snapshot_due = False
-            offers = await self._journal.read(
-                lambda view: view.one(
-                    "SELECT count(DISTINCT offer_id) FROM offers WHERE exchange = ?", row
-                )
-            )
-            return await self._write(call, wire.snapshot_end(int(offers[0]) if offers else 0))
-        return await self._send_bundle(call)
-
-    async def _send_bundle(self, call: Call) -> bool:
-        row, witnessed, sent = self._link.row, self._witnessed, self._outgoing.sent
-        head = await self._journal.read(newest)
-        if self._bundled > witnessed:
-            return False  # the next one starts from what is witnessed then
-        if head is None or head.size <= witnessed:
-            return False
-        bundle = await self._journal.read(lambda view: outbox.bundle(view, row, witnessed, sent))
-        if bundle is None:
-            return False
-        self._bundled = bundle.size
-        return await self._write(call, wire.checkpoint(bundle))
-
-    async def _write(self, call: Call, request: session_pb2.SessionRequest) -> bool:
-        try:
-            async with asyncio.timeout(WRITE_DEADLINE_S):
-                await call.write(request)
-        except asyncio.InvalidStateError:  # its status is on the way to whoever reads
-            raise ExchangeError("the exchange ended the stream") from None
-        return True
-
-    async def _beat(self) -> NoReturn:
-        while True:
-            await self._clock.sleep(self._heartbeat_ns)
-            self._beat_due = True
-            self._link.bell.set()
-
     # --- receiving -----------------------------------------------------------------------------
 
     async def _receive(self, call: Call, tasks: asyncio.TaskGroup) -> NoReturn:
         patience = 3 * self._heartbeat_ns / SECOND + 1
         while True:
-            while len(self._urgent) >= MOST_URGENT:  # an exchange that does not listen is not heard
-                self._room.clear()
-                await self._room.wait()
+            await self._sender.room()  # an exchange that does not listen is not heard
             async with asyncio.timeout(patience):
                 response = await self._read(call)
-            if self._outgoing.acknowledge(response.delivered_through, response.credit):
+            if self._sender.outgoing.acknowledge(response.delivered_through, response.credit):
                 await self._advance(response.delivered_through)
             self._link.bell.set()
             match response.body:
@@ -352,7 +254,7 @@ class Session:
                     await self._take(response.sequence, batch, tasks)
                 case wire.Witnessed() as head:
                     if head.log_id == self._log_id:
-                        self._witness(head.size)
+                        self._sender.witness(head.size)
                 case wire.Heartbeat() as beat:
                     self._desk.exchange_time(self._link.enrolment.exchange_id, beat.send_ns)
                 case wire.Nack() as nack:
@@ -366,11 +268,6 @@ class Session:
                     await self._take(response.sequence, wire.Batch((None,)), tasks)
                 case None:
                     pass
-
-    def _witness(self, size: int) -> None:
-        if size > max(self._witnessed, self._bundled):
-            raise ProtocolBroken(f"witnessed {size} leaves, shown {self._bundled}")
-        self._witnessed = max(self._witnessed, size)
 
     async def _advance(self, through: int) -> None:
         row = self._link.row
@@ -408,14 +305,13 @@ class Session:
         for place, error in await self._journal.write(accept):
             if isinstance(error, RateLimited):
                 limited += 1
-                self._say(wire.limited(place, str(error), error.retry_ns))
+                self._sender.say(wire.limited(place, str(error), error.retry_ns))
                 continue
             logger.warning("request_refused", sequence=place, detail=str(error))
-            self._say(wire.nack(place, str(error)))
+            self._sender.say(wire.nack(place, str(error)))
         self._note_limited(limited)
         self._incoming.applied = through
-        self._cursor_due = True
-        self._link.bell.set()
+        self._sender.confirm()
 
     def _note_limited(self, count: int) -> None:
         """Count what came too often; only the first of them is worth a line of the log."""
@@ -447,16 +343,18 @@ class Session:
             name, statement = self._statement(envelope)
             challenge = decode(name, statement.payload)
         except (AttestError, MalformedMessage) as error:
-            self._say(wire.nack(0, str(error)))
+            self._sender.say(wire.nack(0, str(error)))
             return
         if isinstance(challenge, Challenge):
             if not self._link.challenges.take(self._clock.now().boottime_ns):
                 refusal, detail = wire.Refusal.RATE_LIMIT, "one a second is answered"
-                self._say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
+                self._sender.say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
                 return
             tasks.create_task(self._answer(challenge), name="answer")
         else:
-            self._say(wire.nack(0, f"{name}: only challenges come without a delivery sequence"))
+            self._sender.say(
+                wire.nack(0, f"{name}: only challenges come without a delivery sequence")
+            )
 
     async def _answer(self, challenge: Challenge) -> None:
         try:
@@ -468,7 +366,7 @@ class Session:
             )
         except (TpmError, TimeoutError) as error:
             refusal, detail = wire.Refusal.TPM_UNAVAILABLE, str(error) or "no answer in time"
-            self._say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
+            self._sender.say(wire.refuse_challenge(challenge.challenge_id, refusal, detail))
             return
         self._link.standing.challenges_answered += 1
-        self._say(wire.answer(challenge.challenge_id, content))
+        self._sender.say(wire.answer(challenge.challenge_id, content))

@@ -15,7 +15,7 @@ from hearth.v1 import challenge_pb2, lease_pb2, log_pb2, session_pb2
 
 from agent.clock import SECOND
 from agent.errors import ExchangeError, HearthError
-from agent.exchange import stream
+from agent.exchange import sender, stream
 from agent.exchange.link import MOST_CHALLENGES, Link
 from agent.exchange.stream import Session
 from agent.journal.store import Transaction
@@ -535,7 +535,7 @@ async def test_an_exchange_that_reads_nothing_ends_the_session(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writes return long before anything is read; the credit and a deadline bound the rest."""
-    monkeypatch.setattr(stream, "WRITE_DEADLINE_S", 0.5)
+    monkeypatch.setattr(sender, "WRITE_DEADLINE_S", 0.5)
 
     def fill(change: Transaction) -> None:
         for _ in range(100):
