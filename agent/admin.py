@@ -22,14 +22,15 @@ from hearth.v1 import common_pb2
 
 from agent.clock import SECOND
 from agent.core import receipt as receipts
-from agent.delivery import Delivery, key_of
 from agent.errors import ConfigError
 from agent.exchange.enrolment import Enrolment
 from agent.exchange.stream import Link
 from agent.journal import ledger
 from agent.journal.checkpoints import Head, newest
 from agent.journal.store import View
+from agent.metering import Metering
 from agent.node import Node
+from agent.recovery import key_of
 from agent.refusal import refusing
 from agent.sampler import Latest
 from agent.settle.alarms import alarms
@@ -74,14 +75,14 @@ class Admin(AdminServiceServicer):
     def __init__(
         self,
         node: Node,
-        delivery: Delivery,
+        metering: Metering,
         latest: Latest,
         links: list[Link],
         enroll: Callable[[str, str, bytes | None], Awaitable[Enrolment]],
         adjust: Callable[[str, int, str, str], Awaitable[tuple[str, int]]],
     ) -> None:
         self._node = node
-        self._delivery = delivery
+        self._metering = metering
         self._latest = latest
         self._links = links
         self._enroll = enroll
@@ -94,7 +95,7 @@ class Admin(AdminServiceServicer):
         return await refusing(context, self._status())
 
     async def _status(self) -> admin_pb2.StatusResponse:
-        node, delivery = self._node, self._delivery
+        node, metering = self._node, self._metering
         now = node.clock.now()
 
         def ask(
@@ -113,8 +114,8 @@ class Admin(AdminServiceServicer):
         usage = resource.getrusage(resource.RUSAGE_SELF)
         exchanges = [await self._exchange(link, leases) for link in self._links]
         root = node.root.identity
-        environment = delivery.environment()
-        started = delivery.started
+        environment = metering.environment()
+        started = metering.started
         response = admin_pb2.StatusResponse(
             agent_version=version(),
             node_id=node.node_id,
@@ -188,8 +189,8 @@ class Admin(AdminServiceServicer):
 
     def _lease(self, stored: ledger.Stored) -> admin_pb2.LeaseStatus:
         lease = stored.lease
-        running = self._delivery.running.get(key_of(stored))
-        meter = self._delivery.state.leases.get(key_of(stored))
+        running = self._metering.running.get(key_of(stored))
+        meter = self._metering.state.leases.get(key_of(stored))
         status = admin_pb2.LeaseStatus(
             exchange_id=lease.key.exchange_id,
             lease_id=lease.key.lease_id,

@@ -35,6 +35,7 @@ from agent.exchange.stream import Link, Session
 from agent.journal import checkpoints
 from agent.leases import missing_controllers, places
 from agent.market import Market
+from agent.metering import Metering
 from agent.node import Node
 from agent.offering import LIMITS_NOT_ENFORCED, Offering
 from agent.sampler import Batch, Latest, watch
@@ -64,6 +65,7 @@ class Daemon:
     node: Node
     market: Market
     offering: Offering
+    metering: Metering
     delivery: Delivery
     latest: Latest
     settlement: Settlement
@@ -86,8 +88,8 @@ class Daemon:
         """Sample every lease and cut the receipts that are due, once a second."""
 
         async def step() -> None:
-            self.delivery.sample()
-            await self._tolerate(self.delivery.close_due)
+            self.metering.sample()
+            await self._tolerate(self.metering.close_due)
 
         await every(self.node.clock, SECOND, step)
 
@@ -245,7 +247,7 @@ async def watchdog(daemon: Daemon) -> NoReturn:
 
     async def step() -> None:
         nonlocal last
-        progress = daemon.delivery.progress
+        progress = daemon.metering.progress
         if progress != last:
             notify("WATCHDOG=1")
         last = progress
@@ -269,9 +271,10 @@ async def build(config: Config, host: Host) -> Daemon:
         where = places(config.lease.cgroup_root, host)
         cut_now = asyncio.Event()
         market = Market(node)
-        delivery = Delivery(node, market, where, cut_now.set)
+        metering = Metering(node, market)
+        delivery = Delivery(node, market, metering, where, cut_now.set)
         traits = (LIMITS_NOT_ENFORCED,) if missing_controllers(where) else ()
-        offering = Offering(node, market, traits, delivery.environment)
+        offering = Offering(node, market, traits, metering.environment)
         settlement = Settlement(node, market.now_at)
         cashier = cashier_of(config, settlement)
         market.desk = settlement.desk
@@ -279,7 +282,9 @@ async def build(config: Config, host: Host) -> Daemon:
     except BaseException:
         node.close()
         raise
-    return Daemon(node, market, offering, delivery, Latest(), settlement, cashier, cut_now=cut_now)
+    return Daemon(
+        node, market, offering, metering, delivery, Latest(), settlement, cashier, cut_now=cut_now
+    )
 
 
 def cashier_of(config: Config, settlement: Settlement) -> Cashier | None:
@@ -306,11 +311,11 @@ async def run(config: Config, host: Host | None = None) -> None:
         loop.add_signal_handler(number, stop.set)
     node.journal.on_commit = lambda: loop.call_soon_threadsafe(daemon.wake)
     desk = admin.Admin(
-        node, daemon.delivery, daemon.latest, daemon.links, daemon.enroll, daemon.settlement.adjust
+        node, daemon.metering, daemon.latest, daemon.links, daemon.enroll, daemon.settlement.adjust
     )
 
     def take(batch: Batch) -> None:
-        daemon.delivery.take(batch)
+        daemon.metering.take(batch)
 
     server: grpc.aio.Server | None = None
     try:

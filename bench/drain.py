@@ -1,6 +1,6 @@
 """A backlog of receipts drained to one exchange over gRPC and verified there.
 
-The agent is stopped, its journal is filled with receipts of the leases it has, as `Delivery` cuts
+The agent is stopped, its journal is filled with receipts of the leases it has, as `Metering` cuts
 them, and a checkpoint over them is signed by the TPM. Then the agent starts again. The clock runs
 from the first envelope that the exchange has applied until it has verified the checkpoint over all
 of them: every receipt judged, its leaf proven under the note, its lease acknowledged.
@@ -22,10 +22,10 @@ from agent.config_file import load
 from agent.core import receipt as receipts
 from agent.core.account import MeterState
 from agent.core.lease import METERED
-from agent.delivery import key_of
 from agent.journal import checkpoints, ledger
 from agent.journal.store import Transaction
 from agent.node import Node
+from agent.recovery import key_of
 from agent.sandbox.bed import Bed
 from bench.world import cpu_seconds, pid_of, place, until, world
 from probes.host import Host

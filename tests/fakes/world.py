@@ -14,6 +14,7 @@ from agent.exchange.stream import Link
 from agent.journal import checkpoints, fsck, ledger
 from agent.journal.store import View, connect
 from agent.market import Market
+from agent.metering import Metering
 from agent.node import Node
 from agent.offering import Offering
 from tests.fakes import spine
@@ -51,8 +52,9 @@ class World:
         self.node, _ = await spine.open_node(self.state, self.clock, **self.parts)
         self.market = Market(self.node)
         self.places = FakePlaces(self.state / "cgroup")
-        self.delivery = Delivery(self.node, self.market, self.places, self._wanted)
-        self.offering = Offering(self.node, self.market, (), self.delivery.environment)
+        self.metering = Metering(self.node, self.market)
+        self.delivery = Delivery(self.node, self.market, self.metering, self.places, self._wanted)
+        self.offering = Offering(self.node, self.market, (), self.metering.environment)
         await self.delivery.restore()
 
     def _wanted(self) -> None:
@@ -71,8 +73,8 @@ class World:
         """Let time pass, with a sample and all that is due every second."""
         for _ in range(count):
             self.clock.tick(SECOND)
-            self.delivery.sample()
-            await self.delivery.close_due()
+            self.metering.sample()
+            await self.metering.close_due()
             await self.delivery.reconcile()
 
     async def reserve(

@@ -53,8 +53,8 @@ async def state(world: World, number: int = 1) -> LeaseState:
 async def leap(world: World, nanoseconds: int) -> None:
     """Time passes in one piece, then all that is due."""
     world.clock.tick(nanoseconds)
-    world.delivery.sample()
-    await world.delivery.close_due()
+    world.metering.sample()
+    await world.metering.close_due()
     await world.delivery.reconcile()
     await world.delivery.reconcile()
 
@@ -78,8 +78,8 @@ async def test_a_lease_from_its_start_to_its_final_receipt(world: World) -> None
     assert reserved_ms(final) == 149_000
     assert world.checkpoints_wanted == 1
     assert not directory.exists()
-    assert world.delivery.running == {}
-    assert world.delivery.state.leases == {}
+    assert world.metering.running == {}
+    assert world.metering.state.leases == {}
 
 
 async def test_a_lease_begins_at_its_start_and_not_before(world: World) -> None:
@@ -174,7 +174,7 @@ async def test_a_crash_bills_nothing_twice_and_loses_nothing(world: World) -> No
     world.clock.tick(30 * SECOND)
     world.places.use(key, 120 * 500_000)
     await world.start()
-    assert world.delivery.running
+    assert world.metering.running
     await leap(world, SECOND)
     await world.release()
     await world.delivery.reconcile()
@@ -396,16 +396,16 @@ async def test_a_lost_meter_before_the_first_receipt_is_an_outage(world: World) 
 async def test_a_meter_of_no_lease_is_forgotten(world: World) -> None:
     await world.lease(1)
     stale = msgspec.structs.replace(
-        world.delivery.state,
-        leases={"x/y": next(iter(world.delivery.state.leases.values()))},
+        world.metering.state,
+        leases={"x/y": next(iter(world.metering.state.leases.values()))},
     )
-    world.delivery.state = msgspec.structs.replace(
-        world.delivery.state, leases={**stale.leases, **world.delivery.state.leases}
+    world.metering.state = msgspec.structs.replace(
+        world.metering.state, leases={**stale.leases, **world.metering.state.leases}
     )
     await leap(world, MINUTE)
     world.crash()
     await world.start()
-    assert list(world.delivery.state.leases) == list(world.delivery.running)
+    assert list(world.metering.state.leases) == list(world.metering.running)
 
 
 # --- what fails ---
@@ -423,13 +423,13 @@ async def test_a_lease_without_a_place_fails_and_gives_its_units_back(world: Wor
 async def test_a_full_disk_holds_a_receipt_up_and_loses_nothing_of_it(world: World) -> None:
     key = await world.lease(1)
     world.clock.suspend(5 * SECOND)
-    world.delivery.sample()
+    world.metering.sample()
     world.places.use(key, 7_000_000)
     world.clock.tick(MINUTE)
-    world.delivery.sample()
+    world.metering.sample()
     with full(world.node.journal), pytest.raises(Overloaded):
-        await world.delivery.close_due()
-    await world.delivery.close_due()
+        await world.metering.close_due()
+    await world.metering.close_due()
     [receipt] = await world.receipts()
     assert used_ms(receipt) == 7000
     assert EventKind.SUSPEND in [event.kind for event in receipt.clock_events]
@@ -441,8 +441,8 @@ async def test_a_full_disk_at_the_start_begins_nothing(world: World) -> None:
     for _ in range(3):
         with full(world.node.journal), pytest.raises(Overloaded):
             await world.delivery.reconcile()
-    assert world.delivery.running == {}
-    assert world.delivery.state.leases == {}
+    assert world.metering.running == {}
+    assert world.metering.state.leases == {}
     await world.delivery.reconcile()
     assert await state(world) is LeaseState.ACTIVE
 
@@ -467,9 +467,9 @@ async def test_what_happened_before_a_release_is_in_the_final_receipt(world: Wor
     world.clock.suspend(5 * SECOND)
     await leap(world, SECOND)
     world.clock.tick(MINUTE)
-    world.delivery.sample()
+    world.metering.sample()
     await world.release()
-    await world.delivery.close_due()
+    await world.metering.close_due()
     assert await world.receipts() == []
     await world.delivery.reconcile()
     [final] = await world.receipts()
@@ -484,8 +484,8 @@ async def test_a_lease_that_is_released_while_its_place_is_made(world: World) ->
     await world.release()
     await world.delivery._activate(stored)  # as it was read before the release
     assert await state(world) is LeaseState.EXPIRED
-    assert world.delivery.running == {}
-    assert world.delivery.state.leases == {}
+    assert world.metering.running == {}
+    assert world.metering.state.leases == {}
     assert not world.places.directory(stored.lease.key).exists()
     assert await world.receipts() == []
 
@@ -505,13 +505,13 @@ async def test_an_end_that_was_decided_late_does_not_raise_the_dead(world: World
 async def test_no_receipt_follows_the_final_one(world: World) -> None:
     key = await world.lease(1)
     await leap(world, 10 * SECOND)
-    running = dict(world.delivery.running)
-    state_before = world.delivery.state
+    running = dict(world.metering.running)
+    state_before = world.metering.state
     await world.release()
     await world.delivery.reconcile()
-    world.delivery.running.update(running)
-    world.delivery.state = state_before
-    await world.delivery._cut(list(running))  # its interval was over in that very moment
+    world.metering.running.update(running)
+    world.metering.state = state_before
+    await world.metering._cut(list(running))  # its interval was over in that very moment
     assert [receipt.final for receipt in await world.receipts()] == [True]
-    world.delivery.running.clear()
+    world.metering.running.clear()
     assert not world.places.directory(key).exists()

@@ -21,14 +21,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 def meter(world: World, key: LeaseKey) -> tuple[int, int]:
     """CPU time used and time missing, of the only lease."""
-    (found,) = world.delivery.state.leases.values()
+    (found,) = world.metering.state.leases.values()
     return found.used_cpu_us, found.missing_ns
 
 
 def vanish(world: World, key: LeaseKey) -> None:
     """Remove a cgroup; a kept descriptor of a real one says so, of a plain file it does not."""
     world.places.remove(key)
-    for item in world.delivery.running.values():
+    for item in world.metering.running.values():
         item.sampler.close()
 
 

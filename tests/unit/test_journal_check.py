@@ -30,8 +30,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await made.seconds(2)
     for _ in range(16):
         made.clock.tick(900 * SECOND)
-        made.delivery.sample()
-        await made.delivery.close_due()
+        made.metering.sample()
+        await made.metering.close_due()
         await made.checkpoint()
         if made.clock.boottime_ns > 3600 * SECOND:
             await made.delivery.reconcile()

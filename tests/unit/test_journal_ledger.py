@@ -314,8 +314,8 @@ async def test_an_acknowledgement_names_a_receipt_that_was_issued(world: World) 
     pen = world.pens[0]
     await world.lease(1)
     world.clock.tick(901 * SECOND)
-    world.delivery.sample()
-    await world.delivery.close_due()
+    world.metering.sample()
+    await world.metering.close_due()
     stored = await world.stored(1)
     ack = lease_pb2.ReceiptAck(
         lease_id=spine.lease_id(1),

@@ -1,0 +1,293 @@
+"""What leases use and what receipts say of it: sampled, added up, cut into receipts.
+
+The meter's state lives in memory between commits and is written in the transaction of every receipt
+that follows from it: after a crash metering goes on from the last receipts, on counters that the
+kernel kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from agent.clock import SECOND
+from agent.core import receipt as receipts
+from agent.core.account import MeterState, last_attribution, take_readings
+from agent.core.energy import Sharing
+from agent.core.lease import LeaseState
+from agent.core.meter import LeaseMeter, advance, close_interval, open_meter
+from agent.core.offer import Environment
+from agent.errors import Overloaded
+from agent.journal import ledger
+from agent.journal.store import Transaction
+from agent.lease_sampler import LeaseSampler
+from agent.market import Market
+from agent.node import Node
+from agent.recovery import key_of
+from agent.sampler import Batch
+from probes.hostcpu import BUSY
+from probes.reading import Counter, Gauge, Instant
+
+LIMITS_EVERY = 10  # samples between two looks at the limits
+OUTAGE_PATIENCE_NS = 60 * SECOND  # for an exchange to say how long the power was off
+
+
+@dataclass(slots=True)
+class Running:
+    """A lease that is metered."""
+
+    stored: ledger.Stored
+    sampler: LeaseSampler
+    limits_in_force: bool
+    samples: int = 0
+    unread: int = 0  # samples since the cgroup was last read
+    again_ns: int = 0  # CLOCK_BOOTTIME before which ending it is not tried again
+
+
+@dataclass(slots=True)
+class Metering:
+    """Every lease that is metered, and the host's own meters."""
+
+    node: Node
+    market: Market
+    state: MeterState = field(default_factory=MeterState)
+    restored: MeterState = field(default_factory=MeterState)  # as this start found it
+    running: dict[str, Running] = field(default_factory=dict)
+    busy_us: int = 0
+    started: Instant | None = None
+    supply_millicelsius: int | None = None
+    return_millicelsius: int | None = None
+    progress: int = 0  # samples taken, for the watchdog
+
+    @property
+    def sharing(self) -> Sharing:
+        """How energy is divided, by the inventory as it is."""
+        config = self.node.config
+        return Sharing(
+            vcpus=max(1, self.node.capacity.get(receipts.VCPU, 1)),
+            site_share_ppm=config.site.share_ppm,
+            idle_milliwatts=config.energy.idle_milliwatts,
+        )
+
+    # --- which leases --------------------------------------------------------------------------
+
+    def resume(self, state: MeterState, at: Instant) -> None:
+        """Take up what was metered before this start."""
+        self.state = self.restored = state
+        self.started = at
+
+    def attach(self, stored: ledger.Stored, directory: Path, limits: dict[str, str]) -> Running:
+        """Meter a lease from here on.
+
+        :param directory: of its cgroup, which may come later.
+        :param limits: file -> what it holds while the sold limits are in force.
+        """
+        sampler = LeaseSampler(self.node.host, directory, limits)
+        item = Running(stored, sampler, sampler.limits_in_force())
+        self.running[key_of(stored)] = item
+        return item
+
+    def open(self, item: Running, at: Instant) -> bytes:
+        """Begin a lease's meter with a first sample; returns the state to be made durable."""
+        lease = item.stored.lease
+        late = self.market.now_at(lease.key.exchange_id, at) - lease.start_ns
+        meter = open_meter(at, min(late, lease.end_ns - lease.start_ns))
+        meter = self._advance(meter, item, at, self.sharing.vcpus)
+        kept = {**self.state.leases, key_of(item.stored): meter}
+        self.state = msgspec.structs.replace(self.state, leases=kept)
+        return msgspec.msgpack.encode(self.state)
+
+    def last(self, item: Running) -> tuple[LeaseMeter, bytes]:
+        """Sample a lease for the last time; returns its meter, and the state without it.
+
+        The state in memory keeps it until `detach`.
+        """
+        key = key_of(item.stored)
+        at = self.node.clock.now()
+        meter = self._advance(self.state.leases[key], item, at, self.sharing.vcpus)
+        meter = last_attribution(self.state, key, meter)
+        return meter, msgspec.msgpack.encode(self._without(key))
+
+    def detach(self, key: str) -> None:
+        """Meter a lease no longer. Only this one leaves; others were sampled meanwhile."""
+        self.state = self._without(key)
+        self.running.pop(key).sampler.close()
+
+    def _without(self, key: str) -> MeterState:
+        left = {name: meter for name, meter in self.state.leases.items() if name != key}
+        return msgspec.structs.replace(self.state, leases=left)
+
+    # --- sampling ------------------------------------------------------------------------------
+
+    def sample(self) -> None:
+        """Read every lease's cgroup once and take it into the meter's state."""
+        at = self.node.clock.now()
+        threads = self.sharing.vcpus
+        meters = dict(self.state.leases)
+        for key, item in self.running.items():
+            if item.stored.lease.state is LeaseState.CLOSING or self._awaits_time(
+                meters[key], item, at
+            ):
+                continue
+            meters[key] = self._advance(meters[key], item, at, threads)
+        self.state = msgspec.structs.replace(self.state, leases=meters)
+        self.progress += 1
+
+    def _advance(self, meter: LeaseMeter, item: Running, at: Instant, threads: int) -> LeaseMeter:
+        item.samples += 1
+        if item.samples % LIMITS_EVERY == 0:
+            item.limits_in_force = item.sampler.limits_in_force()
+        reading = item.sampler.read(limits_in_force=item.limits_in_force)
+        item.unread = 0 if reading is not None else item.unread + 1
+        lease = item.stored.lease
+        outage = None
+        if meter.at.boot_id != at.boot_id and self.market.heard(lease.key.exchange_id):
+            exchange_ns = self.market.now_at(lease.key.exchange_id, at)
+            outage = exchange_ns - lease.start_ns - meter.reserved_ns
+        return advance(
+            meter,
+            reading,
+            at,
+            threads,
+            until_ns=lease.end_ns - lease.start_ns,
+            outage_ns=outage,
+        )
+
+    def _awaits_time(self, meter: LeaseMeter, item: Running, at: Instant) -> bool:
+        """Whether the exchange may still say how long the power was off.
+
+        It knows better than a hardware clock, and until then nothing of the lease is lost: it is
+        all counted as outage.
+        """
+        if meter.at.boot_id == at.boot_id or self.started is None:
+            return False
+        waited = at.boottime_ns - self.started.boottime_ns
+        exchange_id = item.stored.lease.key.exchange_id
+        return waited < OUTAGE_PATIENCE_NS and not self.market.heard(exchange_id)
+
+    def take(self, batch: Batch) -> None:
+        """Take a probe's readings into the meter's state."""
+        for reading in batch.readings:
+            if reading.sensor == BUSY and isinstance(reading.value, Counter):
+                self.busy_us = reading.value.total
+            elif isinstance(reading.value, Gauge):
+                if reading.sensor.quantity == "supply_temperature":
+                    self.supply_millicelsius = reading.value.value
+                elif reading.sensor.quantity == "return_temperature":
+                    self.return_millicelsius = reading.value.value
+        vcpus = {
+            key: item.stored.lease.units.get(receipts.VCPU, 0) for key, item in self.running.items()
+        }
+        self.state = take_readings(self.state, batch.readings, self.busy_us, vcpus, self.sharing)
+
+    def environment(self) -> Environment:
+        """Power and heat since this start, for the offers."""
+        state, before, started = self.state, self.restored, self.started
+        now = self.node.clock.now()
+        window = max(1, now.boottime_ns - started.boottime_ns) if started else 1
+        energy_ns = state.host_energy_ns - before.host_energy_ns
+        heat_ns = state.host_heat_ns - before.host_heat_ns
+        measured = state.energy_class is not None and energy_ns > 0
+        heated = state.heat_class is not None and heat_ns > 0
+        return Environment(
+            window_ns=window,
+            energy_mj=state.host_energy_mj - before.host_energy_mj if measured else None,
+            energy_measured_ns=energy_ns,
+            energy_source=state.energy_class,
+            heat_mj=state.host_heat_mj - before.host_heat_mj if heated else None,
+            heat_measured_ns=heat_ns,
+            heat_source=state.heat_class,
+            supply_millicelsius=self.supply_millicelsius if heated else None,
+            return_millicelsius=self.return_millicelsius if heated else None,
+        )
+
+    # --- receipts ------------------------------------------------------------------------------
+
+    async def close_due(self) -> None:
+        """Cut a receipt for every lease whose interval is over, all in one commit.
+
+        While the disk is full intervals go on: totals are cumulative, and what room there is
+        belongs to final receipts.
+        """
+        if self.node.journal.full:
+            return
+        due = [
+            key
+            for key, item in self.running.items()
+            if item.stored.lease.state is not LeaseState.CLOSING
+            and self.state.leases[key].reserved_ns - item.stored.closed_ns
+            >= item.stored.lease.receipt_interval_ns
+        ]
+        if due:
+            await self._cut(due)
+
+    async def _cut(self, keys: Sequence[str]) -> None:
+        """Cut a receipt for each of these leases as their meters stand now."""
+        cut = {key: self.state.leases[key] for key in keys}
+        # What happens from here on belongs to the next interval, even before the commit.
+        kept = dict(self.state.leases)
+        kept.update({key: close_interval(meter) for key, meter in cut.items()})
+        self.state = msgspec.structs.replace(self.state, leases=kept)
+        durable = msgspec.msgpack.encode(self.state)
+        sources = self.sources()
+        running = {key: self.running[key] for key in keys}
+
+        def write(change: Transaction) -> dict[str, ledger.Stored]:
+            after = {}
+            for key, item in running.items():
+                lease_id = item.stored.lease.key.lease_id
+                stored = ledger.find(change, item.stored.exchange, lease_id)
+                if stored is None or stored.lease.state is not LeaseState.ACTIVE:
+                    continue  # ended meanwhile: the final receipt says it all
+                receipt = receipts.close(
+                    stored.lease,
+                    cut[key],
+                    stored.closed_ns,
+                    self.node.node_id,
+                    self.node.log_id,
+                    sources,
+                    final=False,
+                )
+                ledger.record_receipt(
+                    change, self.node.scribe, stored, receipt, cut[key].reserved_ns
+                )
+                after[key] = ledger.find(change, stored.exchange, lease_id) or stored
+            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+            return after
+
+        try:
+            after = await self.node.journal.write(write)
+        except Overloaded:
+            self._reopen(cut)
+            raise
+        self._reopen({key: meter for key, meter in cut.items() if key not in after})
+        for key, stored in after.items():
+            if key in self.running:
+                self.running[key].stored = stored
+
+    def _reopen(self, cut: dict[str, LeaseMeter]) -> None:
+        """A receipt that could not be written: its interval goes on."""
+        meters = dict(self.state.leases)
+        for key, before in cut.items():
+            if key not in meters:
+                continue
+            now = meters[key]
+            meters[key] = msgspec.structs.replace(
+                now,
+                quality=max(now.quality, before.quality),
+                events=before.events + now.events,
+            )
+        self.state = msgspec.structs.replace(self.state, leases=meters)
+
+    def sources(self) -> receipts.Sources:
+        """Where energy and heat come from by now."""
+        state = self.state
+        return receipts.Sources(
+            state.energy_class,
+            state.energy_uncertainty_permille,
+            state.heat_class,
+            state.heat_uncertainty_permille,
+        )
