@@ -107,7 +107,7 @@ class Admin(AdminServiceServicer):
                 view.size(),
                 newest(view),
                 ledger.leases(view),
-                alarms(view, now.wall_ns),
+                [item.text for item in alarms(view, now.wall_ns)],
             )
 
         available, size, head, leases, money = await node.journal.read(ask)

@@ -77,3 +77,7 @@ class RateLimited(HearthError):
 
 class MalformedMessage(HearthError):
     """A message from outside that does not decode or breaks its own rules."""
+
+
+class UnknownKind(MalformedMessage):
+    """A message from outside of a kind that this agent does not know."""

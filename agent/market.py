@@ -12,7 +12,7 @@ from agent.clock import SECOND
 from agent.core.lease import Agreement, LeaseKey, Outcome, Release, ReserveRequest
 from agent.core.ledger import decide_release
 from agent.core.session import Allowance
-from agent.errors import MalformedMessage, RateLimited
+from agent.errors import MalformedMessage, RateLimited, UnknownKind
 from agent.journal import ledger
 from agent.journal.settlement import Desk
 from agent.journal.store import Transaction
@@ -147,7 +147,7 @@ class Market:
             case Notice() | PayoutInvoice() | StatedRebate() | DisputeEnd() if self.desk:
                 till.accept(change, self.desk, exchange, request)
             case _:
-                raise MalformedMessage(f"{name}: not known to this agent")
+                raise UnknownKind(f"{name}: not known to this agent")
 
     def _count(self, exchange: int, now: Instant) -> None:
         """Take one request off what an exchange may ask: reserves, and whatever gets a refusal.

@@ -29,8 +29,7 @@ def check(config: ConfigFile = DEFAULT_PATH) -> None:
     settings, host = load(config), Host()
     probes = configured(settings)
     places(settings.lease.cgroup_root, host)
-    if settings.settlement.rail != "none":
-        open_rail(settings.settlement)
+    open_rail(settings.settlement)
     for key, wrong in overreserved(settings, dict(resources(take(host)))):
         raise ConfigError(f"{config}: {key}: {wrong}")
     typer.echo(f"{config}: fine; {len(probes)} probes")

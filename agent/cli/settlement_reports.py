@@ -1,4 +1,4 @@
-"""`hearth settlement status | history | export | statement | proof`: read from the journal.
+"""`hearth settlement status | metrics | history | export | statement | proof`, from the journal.
 
 They work with and without a daemon.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -69,11 +70,12 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     leases = report.standings(view, names)
     if as_json:
         rail = settings.settlement.rail
-        typer.echo(json.dumps({"rail": rail, "alarms": found, "leases": leases}, indent=2))
+        texts = [item.text for item in found]
+        typer.echo(json.dumps({"rail": rail, "alarms": texts, "leases": leases}, indent=2))
         return
     typer.echo(f"rail      {settings.settlement.rail}")
-    for line in found:
-        typer.echo(f"alarm     {line}")
+    for item in found:
+        typer.echo(f"alarm     {item.text}")
     if not leases:
         typer.echo("no lease has books yet")
     for row in leases:
@@ -94,6 +96,23 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
                 f"{'':13}  given back: paid {row['payouts_paid_msat']}, netted"
                 f" {row['netted_msat']}, open {row['payouts_open_msat']} msat"
             )
+
+
+def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:
+    """Write where the money stands in Prometheus' text format, alarms among it.
+
+    With --out the file is replaced as a whole, for the textfile collector of node-exporter.
+    """
+    from agent.settle.metrics import exposition
+
+    settings, view, _ = _open(config)
+    text = exposition(view, settings.settlement.rail, time.time_ns())
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    made = out.with_name(f".{out.name}.{os.getpid()}")
+    made.write_text(text, encoding="utf-8")
+    made.replace(out)
 
 
 def history(

@@ -18,7 +18,7 @@ from hearth.v1.session_pb2_grpc import ExchangeServiceStub
 
 from agent.clock import SECOND, Clock
 from agent.core.session import Incoming, ProtocolBroken
-from agent.errors import ExchangeError, HearthError, MalformedMessage, RateLimited
+from agent.errors import ExchangeError, HearthError, MalformedMessage, RateLimited, UnknownKind
 from agent.exchange import outbox
 from agent.exchange.link import Link
 from agent.exchange.sender import Call, Sender
@@ -308,7 +308,7 @@ class Session:
                 self._sender.say(wire.limited(place, str(error), error.retry_ns))
                 continue
             logger.warning("request_refused", sequence=place, detail=str(error))
-            self._sender.say(wire.nack(place, str(error)))
+            self._sender.say(wire.nack(place, str(error), unknown=isinstance(error, UnknownKind)))
         self._note_limited(limited)
         self._incoming.applied = through
         self._sender.confirm()

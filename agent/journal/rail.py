@@ -30,6 +30,11 @@ def up(change: Transaction) -> None:
     change.execute("UPDATE rail SET error = '', down_since_ns = 0")
 
 
+def none(change: Transaction) -> None:
+    """Note that there is no rail; how far payments were heard stays."""
+    change.execute("UPDATE rail SET error = '', down_since_ns = 0, warnings = ''")
+
+
 def warns(change: Transaction, warnings: str) -> None:
     """Keep what its node warns of, a line each."""
     change.execute("UPDATE rail SET warnings = ?", warnings[:2000])

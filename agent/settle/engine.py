@@ -24,11 +24,13 @@ from agent.core.settlement import step
 from agent.core.settling import Event, Tick
 from agent.errors import Overloaded
 from agent.journal import ledger, settlement
+from agent.journal import rail as rail_rows
 from agent.journal.settlement import NO_RATE, Desk, Rate
 from agent.journal.store import Transaction, View
 from agent.node import Node
 from agent.settle import books as catching_up
 from agent.settle import till
+from agent.settle.alarms import alarms
 
 logger = structlog.get_logger()
 
@@ -81,6 +83,7 @@ class Settlement:
     work: asyncio.Event = field(default_factory=asyncio.Event)
     desk: Desk = field(init=False)
     _rate: Rate = NO_RATE
+    _alarms: frozenset[tuple[str, str]] = frozenset()  # said already
 
     def __post_init__(self) -> None:
         node = self.node
@@ -99,6 +102,8 @@ class Settlement:
     async def keep_books(self) -> NoReturn:
         """Bring the books up to the ledger at every change, and let time pass in them."""
         self._rate = await asyncio.to_thread(read_rate, self.node.config)
+        if not self.desk.policy.collects:  # what an earlier rail left behind is nobody's trouble
+            await self.node.journal.write(rail_rows.none)
         loop = asyncio.get_running_loop()
         ticked = loop.time() - TICK_S
         while True:
@@ -106,6 +111,8 @@ class Settlement:
             passed = loop.time() - ticked >= TICK_S
             try:
                 await self.look(ticking=passed)
+                if passed:
+                    await self.say_alarms()
             except Overloaded as error:
                 logger.warning("journal_overloaded", error=str(error))
                 await self.node.clock.sleep(SECOND)
@@ -127,6 +134,20 @@ class Settlement:
         if rows:
             await self.node.journal.write(lambda change: self._catch_up(change, rows))
         self.work.set()
+
+    async def say_alarms(self) -> None:
+        """Log once what needs somebody, and once that it is over.
+
+        What the rail is said to suffer from is logged where it comes up.
+        """
+        now = self.unix_ns()
+        found = await self.node.journal.read(lambda view: alarms(view, now))
+        said = {(a.name, a.subject): a.text for a in found if not a.name.startswith("rail-")}
+        for key in sorted(said.keys() - self._alarms):
+            logger.warning("money_alarm", alarm=key[0], subject=key[1], text=said[key])
+        for name, subject in sorted(self._alarms - said.keys()):
+            logger.info("money_alarm_over", alarm=name, subject=subject)
+        self._alarms = frozenset(said)
 
     def _moved_by_time(self, view: View) -> Iterator[int]:
         for row, books in settlement.open_accounts(view):

@@ -8,9 +8,14 @@ from pathlib import Path
 from agent.config import Settlement
 from agent.errors import ConfigError
 from agent.settle.access import read_access
+from agent.settle.none import NoRail
 from agent.settle.rail import Rail
 from agent.settle.remote import RemoteRail
 from agent.settle.statement import StatementRail
+
+
+def _none(_settings: Settlement) -> Rail:
+    return NoRail()
 
 
 def _core_lightning(settings: Settlement) -> Rail:
@@ -24,6 +29,7 @@ def _statement(settings: Settlement) -> Rail:
 
 
 RAILS: Mapping[str, Callable[[Settlement], Rail]] = {
+    "none": _none,
     "cln": _core_lightning,
     "cln-commando": _core_lightning,
     "statement": _statement,
@@ -33,7 +39,6 @@ RAILS: Mapping[str, Callable[[Settlement], Rail]] = {
 def open_rail(settings: Settlement) -> Rail:
     """Return the configured rail. Nothing is started or connected before its first call.
 
-    :param settings: with a rail; "none" is none, and whoever has it opens nothing.
     :raises ConfigError: naming the key that is wrong.
     """
     return RAILS[settings.rail](settings)

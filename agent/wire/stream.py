@@ -244,12 +244,16 @@ def cursor(applied_through: int) -> session_pb2.SessionRequest:
     return session_pb2.SessionRequest(delivered_through=applied_through)
 
 
-def nack(sequence: int, detail: str) -> session_pb2.SessionRequest:
-    """A refusal of one of the exchange's envelopes."""
+def nack(sequence: int, detail: str, *, unknown: bool = False) -> session_pb2.SessionRequest:
+    """A refusal of one of the exchange's envelopes; `unknown`: it may be right, and is too new."""
     return session_pb2.SessionRequest(
         nack=session_pb2.Nack(
             delivery_sequence=sequence,
-            reason=session_pb2.NACK_REASON_MALFORMED,
+            reason=(
+                session_pb2.NACK_REASON_UNKNOWN_TYPE
+                if unknown
+                else session_pb2.NACK_REASON_MALFORMED
+            ),
             detail=detail[:500],
         )
     )

@@ -4,94 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.sandbox import bed
 from agent.sandbox.bed import Bed
 from agent.sandbox.exchange.purse import Purse
-from probes.cgroup import find_root
-from probes.host import Host
-
-PATIENCE_S = 60.0
-CONFIGURATION = """
-[offer]
-receipt_seconds = 1
-window_seconds = 6
-least_invoice_msat = 1
-[[offer.rebates]]
-below_ppm = 900000
-permille = 500
-[log]
-checkpoint_seconds = 1
-[settlement.currency]
-code = "EUR"
-minor_per_bitcoin = 8123456
-source = "the test"
-"""
+from tests.fakes.money_bed import hearth, lease, opened, until
 
 
 @pytest.fixture
 def world() -> Iterator[Bed]:
-    directory = Path(tempfile.mkdtemp(prefix="hearth-money-"))
-    root = find_root(Host()) / f"hearth-test-{secrets.token_hex(4)}"
-    made = bed.make(
-        directory,
-        CONFIGURATION + f'[lease]\ncgroup_root = "{root}"\n',
-        exchange_names=("northern",),
-        exchange_options=("--heartbeat", "2", "--rebate-silence", "30"),
-        with_tpm=False,
-        with_lightning=True,
-    )
-    try:
-        made.agent.start()
-        made.agent.wait()
-        made.agent.enroll(made.exchanges[0])
+    with opened() as made:
         yield made
-    finally:
-        made.close()
-        for inner in sorted(root.rglob("*"), reverse=True):
-            with suppress(OSError):
-                inner.rmdir()
-        with suppress(OSError):
-            root.rmdir()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def until(what: str, holds: Callable[[], Any]) -> Any:
-    """Wait for it."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-    return found
-
-
-def lease(world: Bed) -> dict[str, Any]:
-    found: dict[str, Any] = next(iter(world.exchanges[0].figures()["lease"].values()), {})
-    return found
-
-
-def hearth(world: Bed, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "agent.cli.app", *words, "--config", str(world.agent.config_file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return done.stdout
 
 
 def test_delivered_capacity_becomes_money(world: Bed) -> None:
@@ -148,7 +77,6 @@ def _configure(world: Bed, rest: str, **settlement: str) -> None:
 def money_flows(world: Bed) -> None:
     """Everything that is delivered is paid, what was missed is given back, all of it is proven."""
     exchange = world.exchanges[0]
-    until("an offer", lambda: exchange.figures().get("offers_accepted"))
     placed = exchange.command(cmd="place", units={"VCPU": 1, "MEMORY_MB": 64})["lease_id"]
     until("an invoice paid", lambda: lease(world)["money"]["paid_msat"])
     cgroup = Path(until("a cgroup", lambda: world.agent.status().leases[0].cgroup))

@@ -313,6 +313,8 @@ async def test_what_cannot_be_accepted_is_refused_and_passed(table: Table) -> No
         refused = [(await talk.until("nack")).nack for _ in range(4)]
         assert [nack.delivery_sequence for nack in refused] == [2, 3, 4, 5]
         assert all(nack.detail for nack in refused)
+        kinds = [nack.reason == session_pb2.NACK_REASON_UNKNOWN_TYPE for nack in refused]
+        assert kinds == [False, False, True, False]
         if talk.seen[-1].delivered_through < 6:
             await talk.applied(6)
 
