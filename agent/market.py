@@ -143,14 +143,15 @@ class Market:
                     raise MalformedMessage(
                         f"ReceiptAck of {request.lease_id}: receipt {request.through} is not ours"
                     )
-                till.contested(change, self.node.scribe, exchange, request)
+                for _ in range(till.contested(change, self.node.scribe, exchange, request)):
+                    self._count(exchange, now)  # the answer to a dispute is a leaf
             case Notice() | PayoutInvoice() | StatedRebate() | DisputeEnd() if self.desk:
                 till.accept(change, self.desk, exchange, request)
             case _:
                 raise UnknownKind(f"{name}: not known to this agent")
 
     def _count(self, exchange: int, now: Instant) -> None:
-        """Take one request off what an exchange may ask: reserves, and whatever gets a refusal.
+        """Take one off what an exchange may ask: reserves, disputes, whatever gets a refusal.
 
         What is granted bounds itself: a lease is agreed and released once.
 

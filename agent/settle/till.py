@@ -98,11 +98,15 @@ def _window(view: View, stored: Stored, stated: Span) -> int | None:
 
 def contested(
     change: Transaction, scribe: Scribe, exchange: int, acknowledgement: Acknowledgement
-) -> None:
-    """Keep the disputes of an acknowledgement, and answer each once with what we signed."""
+) -> int:
+    """Keep the disputes of an acknowledgement, and answer each once with what we signed.
+
+    Returns how many were new.
+    """
     stored = ledger.find(change, exchange, acknowledgement.lease_id)
+    fresh = 0
     if stored is None:
-        return
+        return fresh
     for dispute in acknowledgement.disputes:
         known = change.one(
             "SELECT 1 FROM disputes WHERE exchange = ? AND dispute_id = ?",
@@ -111,6 +115,8 @@ def contested(
         )
         if known is None:
             _answer(change, scribe, stored, dispute)
+            fresh += 1
+    return fresh
 
 
 def _answer(change: Transaction, scribe: Scribe, stored: Stored, dispute: Dispute) -> None:

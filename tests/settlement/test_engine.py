@@ -18,7 +18,7 @@ from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState
-from agent.errors import MalformedMessage, SettlementError
+from agent.errors import MalformedMessage, RateLimited, SettlementError
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
@@ -524,6 +524,25 @@ async def test_a_dispute_is_answered_and_holds_nothing_else_up(shop: Shop) -> No
         await shop.say(
             lease_pb2.DisputeStep(dispute_id="d1", kind=lease_pb2.DISPUTE_STEP_KIND_WITHDRAW)
         )
+
+
+async def test_disputes_without_end_are_answered_only_so_often(shop: Shop) -> None:
+    """Each answer is a leaf; what comes too often is not taken at all, its acknowledgement too."""
+    await shop.world.lease()
+    await shop.minutes(1)
+
+    def disputes(first: int) -> list[lease_pb2.Dispute]:
+        return [
+            lease_pb2.Dispute(dispute_id=f"d{number}", sequence=1, contested_msat=1)
+            for number in range(first, first + 64)
+        ]
+
+    for first in (0, 64):
+        await shop.acknowledge(contested=64, disputes=disputes(first))
+    with pytest.raises(RateLimited):
+        await shop.acknowledge(contested=64, disputes=disputes(128))
+    await shop.acknowledge(contested=64, disputes=disputes(0))
+    assert len(await shop.told("DisputeStep")) == 128
 
 
 # --- a node that hangs ---------------------------------------------------------------------------
