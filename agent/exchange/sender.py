@@ -23,7 +23,6 @@ from agent.journal.store import Journal, View
 from agent.wire import stream as wire
 
 WRITE_DEADLINE_S = 60.0
-MOST_BATCH = 1000
 MOST_URGENT = 64  # answers that wait to be written before reading stops
 
 Call = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
@@ -112,7 +111,7 @@ class Sender:
         row, outgoing = self._link.row, self.outgoing
         outgoing.last = await self._journal.read(lambda view: outbox.last(view, row))
         if outgoing.window():
-            after, most = outgoing.sent, min(outgoing.window(), MOST_BATCH)
+            after, most = outgoing.sent, min(outgoing.window(), wire.BATCH_ENVELOPES)
             waiting = await self._journal.read(lambda view: outbox.pending(view, row, after, most))
             if waiting:
                 outgoing.sent = waiting[-1].sequence

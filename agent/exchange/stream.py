@@ -301,14 +301,17 @@ class Session:
             )
             return refused
 
-        limited = 0
+        limited, wrong = 0, []
         for place, error in await self._journal.write(accept):
             if isinstance(error, RateLimited):
                 limited += 1
                 self._sender.say(wire.limited(place, str(error), error.retry_ns))
                 continue
-            logger.warning("request_refused", sequence=place, detail=str(error))
+            wrong.append((place, str(error)))
             self._sender.say(wire.nack(place, str(error), unknown=isinstance(error, UnknownKind)))
+        if wrong:  # one line, however many: an exchange does not fill our log
+            place, detail = wrong[0]
+            logger.warning("requests_refused", count=len(wrong), sequence=place, detail=detail)
         self._note_limited(limited)
         self._incoming.applied = through
         self._sender.confirm()

@@ -17,7 +17,9 @@ from attest.envelope import Envelope
 from attest.errors import AttestError
 from attest.formats import envelope_from_proto
 
-BATCH_BYTES = 256 * 1024  # EnvelopeBatch in session.proto
+# EnvelopeBatch in session.proto. A batch is applied in one transaction that others wait for.
+BATCH_BYTES = 256 * 1024
+BATCH_ENVELOPES = 1000
 
 
 class Capability(IntEnum):
@@ -282,7 +284,7 @@ def _body(message: session_pb2.SessionResponse) -> Body | None:
         case "welcome":
             return _welcome(message.welcome)
         case "envelopes":
-            return Batch(tuple(_envelope(item.envelope) for item in message.envelopes.items))
+            return _batch(message.envelopes)
         case "witnessed":
             return _witnessed(message.witnessed)
         case "heartbeat":
@@ -302,6 +304,14 @@ def _body(message: session_pb2.SessionResponse) -> Body | None:
             return GoAway(message.go_away.reason[:500], after)
         case _:
             return None
+
+
+def _batch(message: session_pb2.EnvelopeBatch) -> Batch:
+    if len(message.items) > BATCH_ENVELOPES:
+        raise MalformedMessage(
+            f"a batch of {len(message.items)} envelopes, at most {BATCH_ENVELOPES} are taken"
+        )
+    return Batch(tuple(_envelope(item.envelope) for item in message.items))
 
 
 def _envelope(message: common_pb2.SignedEnvelope) -> Envelope | None:

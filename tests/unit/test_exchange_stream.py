@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from hearth.v1 import challenge_pb2, lease_pb2, log_pb2, session_pb2
 
 from agent.clock import SECOND
@@ -21,6 +22,7 @@ from agent.exchange.stream import Session
 from agent.journal.store import Transaction
 from agent.market import MOST_REQUESTS
 from agent.supervise import Backoff, retrying
+from agent.wire import stream as wire
 from attest.envelope import message_name
 from attest.errors import AttestError, TpmError
 from attest.formats import decode_evidence, decode_evidence_payload, envelope_from_proto
@@ -342,6 +344,28 @@ async def test_more_refusals_than_fit_in_any_buffer_all_arrive(table: Table) -> 
             await talk.applied(1000)
 
     await table.run(script)
+
+
+async def test_a_batch_longer_than_the_protocol_allows_is_not_begun_with(table: Table) -> None:
+    """Whatever is in it: one message of 150,000 empty ones held the journal for 19 s."""
+    most = wire.BATCH_ENVELOPES
+
+    async def longest(talk: Talk) -> None:
+        await talk.welcome()
+        await talk.deliver(1, *[None] * most)
+        await talk.applied(most)
+
+    async def longer(talk: Talk) -> None:
+        await talk.welcome()
+        await talk.deliver(most + 1, *[None] * (most + 1))
+        with pytest.raises(Gone):
+            await talk.until("nack")
+
+    with structlog.testing.capture_logs() as lines:
+        await table.run(longest)
+    assert [line["count"] for line in lines if line["event"] == "requests_refused"] == [most]
+    await table.run(longer, match="a batch of 1001 envelopes")
+    assert (await table.cursors())["applied"] == most
 
 
 async def test_a_body_of_a_later_version_is_refused_and_passed(table: Table) -> None:

@@ -31,6 +31,7 @@ from attest.formats import envelope_from_proto
 # Above this many envelopes a batch is a backlog: its receipts' signatures wait for the checkpoint,
 # whose multiproof covers all of them at once. Until then they are not called verified.
 EAGER_SIGNATURES = 32
+MOST_ENVELOPES = 1000  # session.proto: in one batch, which all other nodes wait for
 RECEIPT = payload_type("Receipt")
 
 _MALFORMED = session_pb2.NACK_REASON_MALFORMED
@@ -100,8 +101,10 @@ def apply(
     :param epoch: of the session they came in.
     :param reject_receipts: an injected fault: refuse this many good receipts.
     :raises Fenced: when a newer session has begun.
-    :raises Refused: (MALFORMED) on a gap; nothing is applied.
+    :raises Refused: (MALFORMED) on a gap, or when they are too many; nothing is applied.
     """
+    if len(items) > MOST_ENVELOPES:
+        raise Refused(_MALFORMED, f"a batch of {len(items)}, at most {MOST_ENVELOPES} are taken")
     row = db.execute(
         "SELECT received, session_epoch FROM node WHERE node_id = ?", (node.node_id,)
     ).fetchone()

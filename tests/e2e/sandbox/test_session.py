@@ -162,6 +162,18 @@ async def test_gap_in_deliveries_ends_the_stream(
     assert (await exchange.node(agent.node_id))["deliveries_received"] == 0
 
 
+async def test_a_batch_longer_than_the_protocol_allows_ends_the_stream(
+    exchange: SandboxProcess, agent: ScriptedAgent
+) -> None:
+    empty = session_pb2.EnvelopeBatch(items=[session_pb2.DeliveredEnvelope()] * 1001)
+    async with agent.attested() as talk:
+        await talk.send(delivery_sequence=1, envelopes=empty)
+        nack = await talk.nack()
+        assert (nack.reason, nack.delivery_sequence) == (session_pb2.NACK_REASON_MALFORMED, 1)
+        assert await talk.end() is grpc.StatusCode.OK
+    assert (await exchange.node(agent.node_id))["deliveries_received"] == 0
+
+
 async def test_refused_receipt_leaves_the_last_good_state(
     exchange: SandboxProcess, agent: ScriptedAgent
 ) -> None:
