@@ -64,10 +64,11 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """Show alarms, the rail, and where the money of each lease stands."""
     from agent.settle import report
     from agent.settle.alarms import alarms
+    from agent.settle.engine import read_rate
 
     settings, view, names = _open(config)
     found = alarms(view, time.time_ns())
-    leases = report.standings(view, names)
+    leases = report.standings(view, names, read_rate(settings))
     if as_json:
         rail = settings.settlement.rail
         texts = [item.text for item in found]
@@ -79,10 +80,11 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     if not leases:
         typer.echo("no lease has books yet")
     for row in leases:
+        worth = f" ({row['exposure_amount']} {row['currency']})" if row["currency"] else ""
         typer.echo(
             f"{str(row['lease_id'])[:13]}  {row['exchange_name']:12.12}  {row['state']:8}"
             f"  billed {row['gross_msat']:>12}  received {row['received_msat']:>12}"
-            f"  unpaid {row['exposure_msat']:>12} of {row['credit_limit_msat']} msat"
+            f"  unpaid {row['exposure_msat']:>12} of {row['credit_limit_msat']} msat{worth}"
             f"  {row['credit']}"
         )
         if row["invoice"]:

@@ -83,6 +83,11 @@ class LightningProcess:
             raise PurseError(f"{words}: {answer.get('error')}")
         return answer
 
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 while it is down."""
+        return self._process.pid if self._process is not None else 0
+
     def stop(self, *, kill: bool = False) -> None:
         """End it."""
         process, self._process = self._process, None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from agent.core.bill import Account, Bill
 from agent.core.invoice import invoice_text
 from agent.core.payout import Payout, Trace, may_try
@@ -37,6 +39,8 @@ from agent.settle.rail import (
     PaymentOrder,
     Rail,
 )
+
+logger = structlog.get_logger()
 
 _STATUS = {
     InvoiceStatus.UNPAID: Status.UNPAID,
@@ -74,6 +78,8 @@ class Errands:
         except LabelTaken:
             await self.enter(Clashed(bill.label))
         else:
+            if made.warning:  # mostly too little incoming capacity (lightning-invoice(7))
+                logger.warning("invoice_warned", label=bill.label, warning=made.warning)
             await self.enter(Made(bill.label, made.bolt11, made.payment_hash, made.expire_ns))
 
     async def _pay(self, payout: Payout) -> None:

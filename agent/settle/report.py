@@ -214,8 +214,11 @@ def payments(
 # --- leases --------------------------------------------------------------------------------------
 
 
-def standings(view: View, names: Names) -> list[Row]:
-    """Where the money of every lease with books stands, newest lease last."""
+def standings(view: View, names: Names, rate: Rate) -> list[Row]:
+    """Where the money of every lease with books stands, newest lease last.
+
+    :param rate: of today, for what is not paid yet.
+    """
     rows: list[Row] = []
     for stored in ledger.leases(view):
         books = settlement.account(view, stored.row)
@@ -238,6 +241,8 @@ def standings(view: View, names: Names) -> list[Row]:
                 "returned_msat": books.returned,
                 "netted_msat": books.netted,
                 "exposure_msat": books.exposure,
+                "currency": rate.currency or None,
+                "exposure_amount": decimal_text(national(books.exposure, rate)) or None,
                 "credit_limit_msat": books.terms.credit_limit_msat,
                 "credit": books.credit.level.name,
                 "invoice": bill.label if bill else None,

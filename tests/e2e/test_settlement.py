@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,3 +116,24 @@ def money_flows(world: Bed) -> None:
     ).stdout
     assert "PaymentNotice" in said
     assert "fine" in hearth(world, "journal", "check")
+
+
+def test_a_node_that_hangs_delays_money_and_nothing_else(world: Bed) -> None:
+    """Metering, receipts, acknowledgements and an orderly end go on; nothing is lost by it."""
+    assert world.lightning is not None
+    exchange = world.exchanges[0]
+    exchange.command(cmd="place", units={"VCPU": 1, "MEMORY_MB": 64})
+    until("an invoice paid", lambda: lease(world)["money"]["paid_msat"])
+    os.kill(world.lightning.pid, signal.SIGSTOP)
+    try:
+        # Longer than a call takes, so that some call hangs for sure.
+        so_far = lease(world)["acked_through"]
+        until("receipts go on", lambda: lease(world)["acked_through"] >= so_far + 5)
+        assert world.agent.stop() == 0, "it had to be killed"
+    finally:
+        os.kill(world.lightning.pid, signal.SIGCONT)
+    world.agent.start()
+    world.agent.wait()
+    exchange.command(cmd="release")
+    until("everything settled", lambda: lease(world)["stage"] == "SETTLED")
+    assert lease(world)["money"]["paid_msat"] == lease(world)["receipt"]["gross_msat"]

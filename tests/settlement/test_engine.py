@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from hearth.v1 import lease_pb2, settlement_pb2
 
 from agent.config import Caps, Settlement
@@ -171,6 +172,18 @@ async def test_a_payment_that_the_node_forgot_is_shown_by_the_exchange(shop: Sho
     books = await shop.books()
     assert books.received == invoice.amount_msat
     assert len(books.bills) == 1
+
+
+async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
+    shop.operator.receivable_msat = 0
+    await shop.world.lease()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    with structlog.testing.capture_logs() as lines:
+        await shop.settle()
+    (warned,) = [line for line in lines if line["event"] == "invoice_warned"]
+    assert "capacity" in warned["warning"]
+    assert len(await shop.told("Invoice")) == 1, "it is sent: capacity may come"
 
 
 async def test_a_wrong_preimage_proves_nothing(shop: Shop) -> None:

@@ -241,6 +241,7 @@ async def test_the_commands_write_it(shop: Shop, tmp_path: Path) -> None:
 
     shown = json.loads(hearth("settlement", "status", "--json"))
     assert shown["leases"][0]["state"] == "SETTLED"
+    assert (shown["leases"][0]["currency"], shown["leases"][0]["exposure_amount"]) == ("EUR", "0")
     assert "SETTLED" in hearth("settlement", "status")
     assert "EUR" in hearth("settlement", "history")
     rows = list(csv.DictReader(io.StringIO(hearth("receipts", "export", "--format", "focus"))))
