@@ -35,6 +35,7 @@ from agent.refusal import refusing
 from agent.sampler import Latest
 from agent.settle.alarms import alarms
 from agent.version import version
+from agent.wire.statements import enum
 from probes.reading import Counter, Gauge, Reading
 
 SOCKET_MODE = 0o660
@@ -174,7 +175,7 @@ class Admin(AdminServiceServicer):
             endpoint=enrolment.session_endpoint,
             connected=standing.connected,
             last_error=standing.last_error,
-            assurance=common_pb2.AssuranceClass.Name(enrolment.assurance),
+            assurance=enum(common_pb2.AssuranceClass, enrolment.assurance),
             offers_delivered=offers,
             receipts_issued=sum(item.lease.receipt_sequence for item in own),
             receipts_acked=sum(item.acked_through for item in own),
@@ -262,7 +263,7 @@ class Admin(AdminServiceServicer):
             exchange_id=done.exchange_id,
             display_name=done.display_name,
             node_id=self._node.node_id,
-            assurance=common_pb2.AssuranceClass.Name(done.assurance),
+            assurance=enum(common_pb2.AssuranceClass, done.assurance),
         )
 
     async def Adjust(  # noqa: N802 - the name is the service's

@@ -71,6 +71,21 @@ def check_ak_chain(chain: Sequence[bytes], spki: bytes, node_id: str) -> AkCerti
     return AkCertificate(assurance, ek, ca.raw, ca.sha256.hex())
 
 
+def check_vouched(
+    chain: Sequence[bytes], spki: bytes, node_id: str, *, software: bool
+) -> AkCertificate:
+    """Check a chain as a proof file may carry it: what it states also fits the root of trust.
+
+    :param software: the node has a key file and no TPM. :raises AttestError: naming what is wrong.
+    """
+    by = check_ak_chain(chain, spki, node_id)
+    if (by.assurance is Assurance.SOFTWARE) != software:
+        raise Mismatch("the assurance class does not fit the root of trust")
+    if by.ek_certificate_sha256 and software:
+        raise Mismatch("an EK certificate for a node without a TPM")
+    return by
+
+
 def _stated(uris: Sequence[str], node_id: str) -> tuple[Assurance, str]:
     """Assurance and EK digest out of exactly the three URIs, in any order."""
     node = f"urn:hearth:node:{node_id}"

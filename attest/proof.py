@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from attest import checkpoint as notes
 from attest import envelope as envelopes
 from attest import merkle
-from attest.ak_certificate import AkCertificate, Assurance, check_ak_chain
+from attest.ak_certificate import AkCertificate, Assurance, check_vouched
 from attest.certificate import parse_certificate
 from attest.checkpoint import Checkpoint
 from attest.envelope import Envelope
@@ -192,12 +192,8 @@ def _check_certificates(proof: ProofFile, node: TrustedNode) -> list[AkCertifica
     vouched = []
     for number, chain in enumerate(proof.ak_certificates, 1):
         with _part(f"AK certificate {number} of {count}"):
-            by = check_ak_chain(chain, node.spki, node.node_id)
-            if (by.assurance is Assurance.SOFTWARE) != bool(node.software_spki):
-                raise Mismatch("the assurance class does not fit the root of trust")
-            if by.ek_certificate_sha256 and node.software_spki:
-                raise Mismatch("an EK certificate for a node without a TPM")
-        vouched.append(by)
+            software = bool(node.software_spki)
+            vouched.append(check_vouched(chain, node.spki, node.node_id, software=software))
     with _part("AK certificates"):
         fingerprints = [by.ca_sha256 for by in vouched]
         if not vouched or fingerprints != sorted(set(fingerprints)):

@@ -24,6 +24,9 @@ from agent.journal.store import Transaction
 from agent.node import Node
 from agent.version import version
 from agent.wire import enrol as wire
+from agent.wire.foreign import one_line
+from attest.ak_certificate import Assurance, check_vouched
+from attest.errors import AttestError
 from attest.evidence import transcript_hmac
 from attest.formats import decode_envelope
 
@@ -54,10 +57,11 @@ def certificate_request(node_id: str) -> tuple[ec.EllipticCurvePrivateKey, bytes
 def normal_endpoint(endpoint: str) -> str:
     """host:port of an enrolment address, with or without https:// before it.
 
-    :raises ExchangeRefused: when it has no port.
+    :raises ExchangeRefused: when it is none, or has no port.
     """
     bare = endpoint.removeprefix("https://").rstrip("/")
-    if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", bare):
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", bare)
+    if found is None or not 0 < int(found[2]) < 1 << 16:
         raise ExchangeRefused(f"{endpoint!r}: not an address; give HOST:PORT or https://HOST:PORT")
     return bare
 
@@ -83,24 +87,28 @@ async def enroll(node: Node, endpoint: str, token: str, ca_pem: bytes | None) ->
             challenge, result = await _converse(node, channel, token, csr, tls_spki)
         except grpc.aio.AioRpcError as error:
             kind = ExchangeRefused if error.code() in REFUSALS else ExchangeError
-            raise kind(f"{where}: {error.code().name}: {error.details()}") from None
+            raise kind(f"{where}: {error.code().name}: {one_line(error.details())}") from None
         except (MalformedMessage, TimeoutError) as error:
             raise ExchangeError(f"{where}: {error or 'no answer in time'}") from None
     if result.node_id != node.node_id:
         raise ExchangeError(
             f"{where}: certified {result.node_id[:16]}, this is {node.node_id[:16]}"
         )
-    check_certificates(where, result.tls_chain, result.ak_chain, tls_spki, node.root.identity.spki)
+    stated = check_certificates(where, node, result.tls_chain, result.ak_chain, tls_spki)
+    if stated != result.assurance:
+        raise ExchangeError(
+            f"{where}: speaks of assurance class {result.assurance} and certified {stated.name}"
+        )
     enrolment = Enrolment(
         exchange_id=challenge.exchange_id,
         display_name=challenge.display_name,
         enrol_endpoint=where,
-        session_endpoint=challenge.session_endpoint,
+        session_endpoint=normal_endpoint(challenge.session_endpoint),
         statement_spki=challenge.statement_spki,
         session_ca=challenge.session_ca,
         tls_chain=result.tls_chain,
         ak_chain=result.ak_chain,
-        assurance=result.assurance,
+        assurance=stated,
         issue_ns=node.clock.now().wall_ns,
         expire_ns=result.expire_ns,
     )
@@ -152,27 +160,32 @@ async def _answer(
 
 def check_certificates(
     where: str,
+    node: Node,
     tls_chain: tuple[bytes, ...],
     ak_chain: tuple[bytes, ...],
     tls_spki: bytes,
-    ak_spki: bytes,
-) -> None:
-    """See that both certificates are over our keys.
+) -> Assurance:
+    """See that the TLS certificate is over our key, and that the AK chain would hold in a proof.
 
-    :raises ExchangeError: when one is not.
+    Returns the assurance class that the AK certificate states.
+
+    :raises ExchangeError: when one is not as it should be.
     """
-    for chain, spki, what in ((tls_chain, tls_spki, "TLS"), (ak_chain, ak_spki, "AK")):
-        try:
-            leaf = x509.load_der_x509_certificate(chain[0])
-            certified = leaf.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        except (IndexError, ValueError) as error:
-            raise ExchangeError(
-                f"{where}: its {what} certificate does not parse: {error}"
-            ) from None
-        if certified != spki:
-            raise ExchangeError(f"{where}: its {what} certificate is over another key")
+    try:
+        leaf = x509.load_der_x509_certificate(tls_chain[0])
+        certified = leaf.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except (IndexError, ValueError) as error:
+        raise ExchangeError(f"{where}: its TLS certificate does not parse: {error}") from None
+    if certified != tls_spki:
+        raise ExchangeError(f"{where}: its TLS certificate is over another key")
+    root = node.root.identity
+    try:
+        by = check_vouched(ak_chain, root.spki, root.node_id, software=not root.ak_public)
+    except AttestError as error:
+        raise ExchangeError(f"{where}: its AK certificate: {error}") from None
+    return by.assurance
 
 
 def _keep(change: Transaction, node: Node, enrolment: Enrolment) -> Enrolment | None:

@@ -18,6 +18,7 @@ from agent.exchange.enrolment import Enrolment, keep
 from agent.exchange.stream import Link
 from agent.node import Node
 from agent.wire import enrol as wire
+from agent.wire.foreign import one_line
 from attest.errors import TpmError
 
 logger = structlog.get_logger()
@@ -48,11 +49,11 @@ async def renew(node: Node, link: Link, channel: grpc.aio.Channel, nonce: bytes)
         )
         tls_chain, ak_chain, expire_ns = wire.renewed(response)
     except grpc.aio.AioRpcError as error:
-        raise ExchangeError(f"renewal: {error.code().name}: {error.details()}") from None
+        raise ExchangeError(f"renewal: {error.code().name}: {one_line(error.details())}") from None
     except MalformedMessage as error:
         raise ExchangeError(f"renewal: {error}") from None
     where = enrolment.session_endpoint
-    check_certificates(where, tls_chain, ak_chain, spki, node.root.identity.spki)
+    stated = check_certificates(where, node, tls_chain, ak_chain, spki)
     fresh = Enrolment(
         exchange_id=enrolment.exchange_id,
         display_name=enrolment.display_name,
@@ -62,7 +63,7 @@ async def renew(node: Node, link: Link, channel: grpc.aio.Channel, nonce: bytes)
         session_ca=enrolment.session_ca,
         tls_chain=tls_chain,
         ak_chain=ak_chain,
-        assurance=enrolment.assurance,
+        assurance=stated,
         issue_ns=node.clock.now().wall_ns,
         expire_ns=expire_ns,
     )

@@ -26,6 +26,7 @@ from agent.journal.store import Journal, Transaction
 from agent.supervise import Backoff
 from agent.version import version
 from agent.wire import stream as wire
+from agent.wire.foreign import one_line
 from agent.wire.requests import Challenge, decode
 from attest.envelope import Envelope, message_name, verify_only
 from attest.errors import AttestError, TpmError
@@ -122,7 +123,7 @@ class Session:
             return
         text = str(failure) or "no answer in time"
         if isinstance(failure, grpc.aio.AioRpcError):
-            text = f"{failure.code().name}: {failure.details()}"
+            text = f"{failure.code().name}: {one_line(failure.details())}"
         self._link.standing.last_error = text
         await self._clock.sleep(self._away_ns)
         raise ExchangeError(f"{self._link.enrolment.session_endpoint}: {text}")

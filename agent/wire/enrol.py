@@ -9,11 +9,14 @@ from google.protobuf.message import DecodeError
 from hearth.v1 import attestation_pb2, session_pb2
 
 from agent.errors import MalformedMessage
+from agent.wire.foreign import one_line
 from agent.wire.requests import nanoseconds
 from attest.envelope import verify_only
 from attest.errors import AttestError
 from attest.formats import envelope_from_proto
 from attest.root import Endorsement, RootIdentity
+
+MOST_KEYS = 8  # of an exchange: each of its statements is tried with all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,14 @@ def challenge(response: attestation_pb2.EnrollResponse, pinned_sha256: str) -> C
         raise MalformedMessage(f"enrolment challenge: {error}") from None
     if exchange.exchange_id != pinned_sha256 or len(message.nonce) != 32:
         raise MalformedMessage("enrolment challenge: exchange id or nonce is not what it should be")
+    if len(keys) > MOST_KEYS:
+        raise MalformedMessage(
+            f"enrolment challenge: {len(keys)} statement keys, not 1 to {MOST_KEYS}"
+        )
     return Challenge(
         payload=envelope.payload,
         exchange_id=exchange.exchange_id,
-        display_name=exchange.display_name[:100],
+        display_name=one_line(exchange.display_name, 100).strip(),
         statement_spki=keys,
         session_endpoint=exchange.session_endpoint,
         session_ca=tuple(exchange.session_ca),

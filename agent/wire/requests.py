@@ -17,6 +17,7 @@ from agent.core.amount import Price, PriceUnit
 from agent.core.lease import Agreement, CloseReason, Release, ReserveRequest
 from agent.core.ledger import OfferTerms
 from agent.errors import MalformedMessage
+from agent.wire.foreign import one_line
 from agent.wire.money import MoneyRequest, decode_money
 from agent.wire.statements import SECOND_NS, terms_digest
 
@@ -112,8 +113,8 @@ def _number(value: int, field: str) -> int:
 
 
 def _text(value: str, field: str) -> str:
-    if len(value) > MOST_TEXT:
-        raise MalformedMessage(f"{field}: longer than {MOST_TEXT} characters")
+    if len(value) > MOST_TEXT or not value.isprintable():
+        raise MalformedMessage(f"{field}: longer than {MOST_TEXT} characters, or not printable")
     return value
 
 
@@ -219,7 +220,7 @@ def _dispute(message: lease_pb2.Dispute) -> Dispute:
         _number(message.sequence, "disputes.sequence"),
         message.reason,
         _number(message.contested_msat, "contested_msat"),
-        message.detail[:MOST_TEXT],
+        one_line(message.detail, MOST_TEXT),
         nanoseconds(message.answer_by_time, "answer_by_time"),
     )
 

@@ -11,6 +11,7 @@ from hearth.v1 import attestation_pb2, challenge_pb2, common_pb2, log_pb2, sessi
 
 from agent.core.session import PROTOCOL
 from agent.errors import MalformedMessage
+from agent.wire.foreign import one_line
 from agent.wire.requests import MOST_NUMBER, nanoseconds
 from agent.wire.statements import enum, timestamp
 from attest.envelope import Envelope
@@ -296,12 +297,12 @@ def _body(message: session_pb2.SessionResponse) -> Body | None:
             return Nack(
                 refused.delivery_sequence,
                 refused.reason,
-                refused.detail[:500],
+                one_line(refused.detail),
                 refused.minimum_epoch,
             )
         case "go_away":
             after = nanoseconds(message.go_away.reconnect_after, "go_away.reconnect_after")
-            return GoAway(message.go_away.reason[:500], after)
+            return GoAway(one_line(message.go_away.reason), after)
         case _:
             return None
 
