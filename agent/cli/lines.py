@@ -92,7 +92,7 @@ def account(outcome: Outcome) -> Iterator[str]:
     yield (
         f"{plural(sum(item.invoices_issued for item in money), 'invoice')} issued,"
         f" {sum(item.invoices_paid for item in money)} paid:"
-        f" {msat(sum(item.paid_msat for item in money))}"
+        f" {msat(sum(item.paid_msat for item in money))} of {msat(due)} due"
     )
     yield (
         f"{plural(sum(item.rebates_issued for item in money), 'rebate')}:"
@@ -100,7 +100,7 @@ def account(outcome: Outcome) -> Iterator[str]:
         f" {msat(sum(item.netted_msat for item in money))} netted"
     )
     used, reused = joules(last.energy_mj), joules(last.heat_mj)
-    yield f"{msat(due)} due; host: {used} used, {reused} of heat reused"
+    yield f"host: {used} used, {reused} of heat reused"
     for item in outcome.cpu:
         yield (
             f"{item.exchange}: {item.used_cpu_ms} ms of CPU by the final receipt,"

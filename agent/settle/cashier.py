@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -37,6 +37,7 @@ from agent.settle.rail import (
 
 logger = structlog.get_logger()
 
+AFTER_START_S = 3.0  # until the first call
 LISTEN_S = 60  # one wait for payments
 HEALTH_S = 60.0
 REST_NS = 5 * SECOND  # between two errands about the same thing
@@ -63,10 +64,16 @@ class Cashier:
     def tasks(self) -> dict[str, Coroutine[Any, Any, NoReturn]]:
         """What runs for ever, by name."""
         return {
-            "settlement-errands": self.run_errands(),
-            "settlement-payments": self.hear_payments(),
-            "settlement-rail": self.watch_rail(),
+            "settlement-errands": self._later(self.run_errands),
+            "settlement-payments": self._later(self.hear_payments),
+            "settlement-rail": self._later(self.watch_rail),
         }
+
+    @staticmethod
+    async def _later(work: Callable[[], Coroutine[Any, Any, NoReturn]]) -> NoReturn:
+        """Leave the start to the first offer: a driver takes most of a second to load."""
+        await asyncio.sleep(AFTER_START_S)
+        await work()
 
     # --- errands ---------------------------------------------------------------------------------
 
