@@ -33,14 +33,22 @@ async def every(clock: Clock, interval_ns: int, step: Callable[[], Awaitable[Non
 class Backoff:
     """Full-jitter exponential back-off between two bounds, in nanoseconds."""
 
-    def __init__(self, first_ns: int = SECOND // 4, most_ns: int = 60 * SECOND) -> None:
+    def __init__(
+        self,
+        first_ns: int = SECOND // 4,
+        most_ns: int = 60 * SECOND,
+        through: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`through` is called at each reset."""
+        self._through = through
         self._first = first_ns
         self._most = most_ns
         self._bound = first_ns
 
     def reset(self) -> None:
-        """Start again from the first bound: the thing worked."""
+        """Start again from the first bound: the thing works, though it may fail later."""
         self._bound = self._first
+        self._through()
 
     def next(self) -> int:
         """Return how long to wait, and double the bound."""
@@ -57,15 +65,21 @@ async def retrying(
 ) -> NoReturn:
     """Run `attempt` again and again; an expected failure is logged once and waited out.
 
-    The attempt resets the back-off when it got through. The first failure of a row and the
-    recovery are logged, nothing in between.
+    The attempt resets the back-off when it got through; it need not return for that. The first
+    failure of a row and the recovery are logged, nothing in between.
     """
-    backoff = Backoff()
     failing = False
+
+    def through() -> None:
+        nonlocal failing
+        if failing:
+            logger.info("task_recovered", task=name)
+        failing = False
+
+    backoff = Backoff(through=through)
     while True:
-        started = backoff
         try:
-            await attempt(started)
+            await attempt(backoff)
         except expected as error:
             if not failing:
                 logger.warning(
@@ -73,9 +87,7 @@ async def retrying(
                 )
             failing = True
         else:
-            if failing:
-                logger.info("task_recovered", task=name)
-            failing = False
+            through()
         await clock.sleep(backoff.next())
 
 

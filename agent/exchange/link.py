@@ -41,6 +41,7 @@ class Link:
     standing: Standing = field(default_factory=Standing)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     challenges: Allowance = field(default_factory=lambda: Allowance(MOST_CHALLENGES, SECOND))
+    welcomes: Allowance = field(default_factory=lambda: Allowance(MOST_CHALLENGES, SECOND))
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Client certificate, and the exchange's own CA as the only root."""

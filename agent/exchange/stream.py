@@ -185,6 +185,10 @@ class Session:
                 await self._sender.agree(welcome.witnessed)
             self._heartbeat_ns = min(max(welcome.heartbeat_ns, MIN_HEARTBEAT_NS), MAX_HEARTBEAT_NS)
             self._sender.snapshot_due = welcome.snapshot_required
+            # An exchange that drops what it welcomed asks the TPM as often as one that challenges.
+            allowance = self._link.welcomes
+            while not allowance.take(self._clock.now().boottime_ns):
+                await self._clock.sleep(allowance.wait_ns(self._clock.now().boottime_ns))
             content = await self._desk.evidence(
                 self._link.enrolment.exchange_id, welcome.nonce, self._tls_spki, None
             )

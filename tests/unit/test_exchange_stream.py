@@ -761,6 +761,25 @@ async def test_challenges_are_answered_at_most_so_often(table: Table) -> None:
     assert table.link.standing.challenges_answered == MOST_CHALLENGES + 3
 
 
+async def test_welcomes_are_answered_at_most_so_often(table: Table) -> None:
+    """Each one is a quote, and an exchange that drops what it welcomed is dialled again at once."""
+
+    async def drop(talk: Talk) -> None:
+        await talk.welcome()
+
+    async def wait(talk: Talk) -> None:
+        welcome = Response(credit=100)
+        welcome.welcome.protocol = 1
+        welcome.welcome.evidence_nonce = bytes(32)
+        await talk.until("hello")
+        await talk.say(welcome)
+        assert await talk.quiet(0.3) == []
+        await table.world.clock.run(SECOND)
+        await talk.until("evidence")
+
+    await table.run(*[drop] * MOST_CHALLENGES, wait)
+
+
 async def test_a_tpm_that_does_not_answer_is_an_honest_refusal(table: Table) -> None:
     async def refuse(*words: Any) -> bytes:
         raise TpmError("TPM_RC_LOCKOUT")

@@ -132,6 +132,26 @@ async def test_a_recovery_is_told_and_resets_the_back_off() -> None:
     await end(task)
 
 
+async def test_each_failure_of_what_never_returns_is_told() -> None:
+    """A session that stood for hours ends by failing: its next failure is no news of the last."""
+    clock = VirtualClock()
+    failing = iter([True, True, False, False, True])
+
+    async def attempt(backoff: Backoff) -> None:
+        if next(failing, False):
+            raise NotNow
+        backoff.reset()
+        await clock.sleep(HOUR)
+        raise NotNow
+
+    with structlog.testing.capture_logs() as logs:
+        task = asyncio.create_task(retrying("it", clock, attempt, (NotNow,)))
+        await clock.run(2 * HOUR + 60 * SECOND)
+    words = [entry["event"].removeprefix("task_") for entry in logs]
+    assert words == ["failed", "recovered", "failed", "recovered", "failed", "recovered"]
+    await end(task)
+
+
 async def test_what_is_not_expected_is_not_swallowed() -> None:
     async def attempt(backoff: Backoff) -> None:
         raise ZeroDivisionError
