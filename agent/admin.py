@@ -236,6 +236,8 @@ class Admin(AdminServiceServicer):
             steps.append(
                 f"make room on the disk of {self._node.state}: it is full, and nothing is offered"
             )
+        if self._node.trouble:
+            steps.append(f"no checkpoint is signed, so no receipt is final: {self._node.trouble}")
         if not self._links:
             steps.append(
                 "enrol with an exchange: hearth enroll HOST:PORT --token TOKEN [--ca FILE]"

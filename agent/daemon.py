@@ -30,8 +30,9 @@ from agent.errors import ExchangeError, HearthError, Overloaded
 from agent.exchange import enroll as enrolling
 from agent.exchange import tls_keys
 from agent.exchange.enrolment import Enrolment, known
+from agent.exchange.link import Link, Standing
 from agent.exchange.renew import keep_certificate
-from agent.exchange.stream import Link, Session
+from agent.exchange.stream import Session
 from agent.journal import checkpoints
 from agent.leases import missing_controllers, places
 from agent.market import Market
@@ -44,7 +45,6 @@ from agent.settle.engine import Settlement
 from agent.supervise import Backoff, every, forever, retrying
 from agent.wire.stream import Capability
 from attest.errors import AttestError, TpmError
-from attest.keys import SoftwareKey
 from probes.errors import Absent, ProbeError
 from probes.host import Host
 from probes.hotplug import Hotplug
@@ -158,21 +158,19 @@ class Daemon:
 
     async def cut(self) -> None:
         """Sign the log's head if there is anything new."""
-        now = self.node.clock.now()
+        node, now = self.node, self.node.clock.now()
         try:
             head = await checkpoints.cut(
-                self.node.journal,
-                self.node.scribe,
-                self.node.root,
-                self.node.origin,
-                now.boot_id,
-                now.wall_ns,
+                node.journal, node.scribe, node.root, node.origin, now.boot_id, now.wall_ns
             )
         except (TpmError, TimeoutError) as error:
-            logger.warning(
-                "checkpoint_failed", error=str(error) or "the TPM did not answer in time"
-            )
+            before, node.trouble = node.trouble, str(error) or "the TPM did not answer in time"
+            if not before:
+                logger.warning("checkpoint_failed", error=node.trouble)
             return
+        if node.trouble:
+            logger.info("checkpoint_recovered")
+        node.trouble = ""
         if head is not None:
             logger.debug("checkpoint", sequence=head.sequence, size=head.size)
 
@@ -225,9 +223,11 @@ class Daemon:
 
 
 def link_of(node: Node, row: int, enrolment: Enrolment) -> Link:
-    """One enrolment with its TLS key."""
-    pem = tls_keys.key_file(node.state, enrolment).read_bytes()
-    return Link(row, enrolment, pem, SoftwareKey.from_pem(pem).spki)
+    """One enrolment with its TLS key. Where that is lost, the others go on without this one."""
+    try:
+        return Link(row, enrolment, *tls_keys.read(node.state, enrolment))
+    except ExchangeError as error:
+        return Link(row, enrolment, b"", b"", standing=Standing(last_error=str(error)))
 
 
 def notify(state: str) -> None:

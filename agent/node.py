@@ -122,6 +122,7 @@ class Node:
     inventory_digest: bytes
     inventory_generation: int
     capacity: dict[str, int]  # units that the inventory has
+    trouble: str = ""  # why the last checkpoint is not signed
 
     @property
     def node_id(self) -> str:

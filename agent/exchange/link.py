@@ -12,6 +12,7 @@ import grpc
 
 from agent.clock import SECOND
 from agent.core.session import Allowance
+from agent.errors import ExchangeError
 from agent.exchange.enrolment import Enrolment
 from agent.wire.stream import Capability
 
@@ -44,7 +45,12 @@ class Link:
     welcomes: Allowance = field(default_factory=lambda: Allowance(MOST_CHALLENGES, SECOND))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Client certificate, and the exchange's own CA as the only root."""
+        """Client certificate, and the exchange's own CA as the only root.
+
+        :raises ExchangeError: when the certificate's key is lost.
+        """
+        if not self.tls_key:
+            raise ExchangeError(self.standing.last_error)
         return grpc.ssl_channel_credentials(
             root_certificates=pem(self.enrolment.session_ca),
             private_key=self.tls_key,

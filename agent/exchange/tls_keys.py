@@ -10,8 +10,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent.errors import ExchangeError
 from agent.exchange.enrolment import Enrolment
 from agent.root import write_secret
+from attest.errors import AttestError
+from attest.keys import SoftwareKey
 
 
 def key_file(state: Path, enrolment: Enrolment) -> Path:
@@ -34,6 +37,20 @@ def keep(state: Path, enrolment: Enrolment, key: ec.EllipticCurvePrivateKey) -> 
     )
     write_secret(key_file(state, enrolment), pem)
     return pem
+
+
+def read(state: Path, enrolment: Enrolment) -> tuple[bytes, bytes]:
+    """The key of an enrolment's certificate as PEM, and its SPKI.
+
+    :raises ExchangeError: when it is lost, with the remedy.
+    """
+    file = key_file(state, enrolment)
+    try:
+        pem = file.read_bytes()
+        return pem, SoftwareKey.from_pem(pem).spki
+    except (OSError, AttestError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is damaged"
+        raise ExchangeError(f"{file}: {why}; enrol with this exchange again") from None
 
 
 def forget(state: Path, replaced: Enrolment | None) -> None:
