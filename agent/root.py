@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 
 from agent.config import Config
-from agent.errors import Overloaded
-from attest.errors import TpmError
+from agent.errors import JournalError, Overloaded
+from attest.errors import Malformed, TpmError
 from attest.eventlog import MAX_LOG
 from attest.formats import MAX_INLINE, Blob
 from attest.keys import SoftwareKey
@@ -34,6 +34,7 @@ def open_root(config: Config, host: Host, state: Path) -> Root:
     """Open the TPM, or make or read the node key where there is none or none is wanted.
 
     :raises TpmError: when a TPM is configured and does not answer.
+    :raises JournalError: when the node key does not read.
     """
     tcti = find_tpm(config, host)
     if tcti != "none":
@@ -44,7 +45,13 @@ def open_root(config: Config, host: Host, state: Path) -> Root:
     file = state / "node.pem"
     if not file.exists():
         write_secret(file, SoftwareKey.generate().to_pem())
-    return SoftwareRoot(SoftwareKey.from_pem(file.read_bytes()))
+    try:
+        return SoftwareRoot(SoftwareKey.from_pem(file.read_bytes()))
+    except (OSError, Malformed) as error:
+        raise JournalError(
+            f"{file}: {error}; put the node key back, or move the state directory away to start a"
+            " new node"
+        ) from None
 
 
 def find_tpm(config: Config, host: Host) -> str:

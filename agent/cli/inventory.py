@@ -39,7 +39,12 @@ def inventory(
         bool, typer.Option("--anonymise", help="Replace serial numbers in what --capture records.")
     ] = False,
     root: Annotated[
-        Path, typer.Option(help="Look at a machine that --capture recorded, not at this one.")
+        Path,
+        typer.Option(
+            help="Look at a machine that --capture recorded, not at this one.",
+            exists=True,
+            file_okay=False,
+        ),
     ] = Path("/"),
 ) -> None:
     """Show what this host is. Run as root to see serial numbers and memory modules."""

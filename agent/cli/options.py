@@ -12,6 +12,8 @@ from agent.config import DEFAULT_PATH
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="Configuration file.", envvar="HEARTH_CONFIG")
 ]
+MOST_SEQUENCE = (1 << 63) - 1  # of what a journal counts
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-__all__ = ["DEFAULT_PATH", "AsJson", "ConfigFile"]
+__all__ = ["DEFAULT_PATH", "MOST_SEQUENCE", "AsJson", "ConfigFile"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile
+from agent.cli.out import writing
 
 if TYPE_CHECKING:
     from agent.journal.store import View
@@ -21,7 +22,10 @@ Lease = Annotated[
         help="Lease id, or the beginning of one; EXCHANGE/LEASE where it is not unique."
     ),
 ]
-Sequence = Annotated[int, typer.Argument(help="Sequence; 0: the newest under a checkpoint.")]
+Sequence = Annotated[
+    int,
+    typer.Argument(help="Sequence; 0: the newest under a checkpoint.", min=0, max=MOST_SEQUENCE),
+]
 
 
 @app.callback()
@@ -94,5 +98,7 @@ def export_proof(
     view = _view(config)
     index = find_receipt(view, lease, sequence)
     chains = [item.ak_chain for _, item in known(view)]
-    out.write_bytes(export(view, index, chains))
+    content = export(view, index, chains)
+    with writing(out):
+        out.write_bytes(content)
     typer.echo(str(out))

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile
+from agent.cli.out import writing
 from agent.core.bounds import MOST_MSAT
 
 if TYPE_CHECKING:
@@ -112,9 +113,13 @@ def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:
     if out is None:
         typer.echo(text, nl=False)
         return
-    made = out.with_name(f".{out.name}.{os.getpid()}")
-    made.write_text(text, encoding="utf-8")
-    made.replace(out)
+    made = out.parent / f".{out.name}.{os.getpid()}"
+    with writing(out):
+        try:
+            made.write_text(text, encoding="utf-8")
+            made.replace(out)
+        finally:
+            made.unlink(missing_ok=True)
 
 
 def history(
@@ -214,7 +219,9 @@ def adjust(
 
 def proof(
     lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
-    sequence: Annotated[int, typer.Argument(help="Sequence of the receipt.")],
+    sequence: Annotated[
+        int, typer.Argument(help="Sequence of the receipt.", min=1, max=MOST_SEQUENCE)
+    ],
     config: ConfigFile = DEFAULT_PATH,
     out: Annotated[Path, typer.Option("--out", "-o")] = Path("payment-proof.json"),
 ) -> None:
@@ -225,7 +232,9 @@ def proof(
 
     _, view, _ = _open(config)
     index = payment_leaf(view, lease, sequence)
-    out.write_bytes(prove(view, index, [item.ak_chain for _, item in known(view)]))
+    content = prove(view, index, [item.ak_chain for _, item in known(view)])
+    with writing(out):
+        out.write_bytes(content)
     typer.echo(str(out))
 
 
@@ -247,5 +256,6 @@ def _write(text: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text, nl=False)
         return
-    out.write_text(text)
+    with writing(out):
+        out.write_text(text)
     typer.echo(f"{out}: written {datetime.now(UTC).isoformat(timespec='seconds')}")

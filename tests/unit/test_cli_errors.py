@@ -23,11 +23,14 @@ from hearth.admin.v1.admin_pb2_grpc import (
 
 from agent.cli.socket import ask
 from agent.errors import ConfigError, DaemonError, ExchangeRefused, HearthError, JournalError
+from agent.exchange import enrolment as rows
 from agent.exchange.link import pem
 from agent.node import held
 from agent.refusal import refusing
 from attest.errors import TpmError
 from tests.fakes.fake_ca import FakeCa, Wish
+from tests.fakes.spine import lease_id
+from tests.fakes.world import World
 
 PATHS = (ROOT := Path(__file__).parents[2], ROOT / "proto/gen/python")
 NOBODY = 65534
@@ -120,6 +123,60 @@ def test_before_the_first_start_a_command_names_the_remedy(
     assert f"{config.parent}/state/journal.sqlite: there is no journal yet" in said
     assert "hearth run" in said
     assert not (config.parent / "state").exists()  # asking makes nothing
+
+
+@pytest.fixture
+async def settled(tmp_path: Path) -> Path:
+    """A journal with one receipt under a checkpoint, and its configuration."""
+    state = tmp_path / "state"
+    world = await World.open(state)
+    await world.lease()
+    await world.seconds(2)
+    await world.release()
+    await world.seconds(1)
+    await world.checkpoint()
+    root = world.node.root.identity
+    chain = FakeCa("honest").ak_chain(root.spki, root.node_id, "software")
+    enrolment = world.pens[0].enrolment(ak_chain=chain)
+    await world.node.journal.write(lambda change: rows.keep(change, enrolment))
+    world.node.close()
+    config = tmp_path / "hearth.toml"
+    config.write_text(f'state_dir = "{state}"\n[tpm]\ntcti = "none"\n')
+    return config
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("receipts", "export-proof", lease_id(1), "--out", "/nowhere/x"),
+        ("receipts", "export-proof", lease_id(1), "--out", "/"),
+        ("receipts", "export-proof", lease_id(1), str(1 << 63)),
+        ("receipts", "show", lease_id(1), str(1 << 63)),
+        ("settlement", "proof", lease_id(1), str(1 << 63)),
+        ("settlement", "export", "--out", "/nowhere/x"),
+        ("settlement", "metrics", "--out", "/nowhere/x"),
+        ("settlement", "metrics", "--out", "/"),
+        ("inventory", "--root", "/nowhere"),
+    ],
+)
+def test_what_cannot_be_written_or_counted_is_refused_as_usage(
+    words: tuple[str, ...], settled: Path
+) -> None:
+    own = () if words[0] == "inventory" else ("--config", str(settled))
+    code, said = hearth(*words, *own)
+    assert code == 2, said
+    assert "Traceback" not in said
+    assert words[-1] in said or "9223372036854775807" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_damaged_node_key_is_named(content: bytes, config: Path) -> None:
+    (config.parent / "state").mkdir()
+    (config.parent / "state" / "node.pem").write_bytes(content)
+    code, said = hearth("run", "--config", str(config))
+    assert code == 7, said
+    assert said.startswith(f"hearth: {config.parent}/state/node.pem: ")
+    assert "move the state directory away" in said
 
 
 def test_a_state_directory_that_is_none_is_a_configuration_error(config: Path) -> None:
