@@ -73,7 +73,9 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     if as_json:
         rail = settings.settlement.rail
         texts = [item.text for item in found]
-        typer.echo(json.dumps({"rail": rail, "alarms": texts, "leases": leases}, indent=2))
+        owed = dict(report.open_payouts(view))
+        said = {"rail": rail, "alarms": texts, "leases": leases, "payouts_open": owed}
+        typer.echo(json.dumps(said, indent=2))
         return
     typer.echo(f"rail      {settings.settlement.rail}")
     for item in found:
@@ -99,6 +101,8 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
                 f"{'':13}  given back: paid {row['payouts_paid_msat']}, netted"
                 f" {row['netted_msat']}, open {row['payouts_open_msat']} msat"
             )
+    for label, msat in report.open_payouts(view):
+        typer.echo(f"to give back  {msat} msat  {label}")
 
 
 def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:

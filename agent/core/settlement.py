@@ -27,6 +27,7 @@ from agent.core.settling import (
     Effect,
     Ended,
     Event,
+    Handed,
     Inspect,
     Issued,
     Judged,
@@ -117,6 +118,8 @@ def _take(account: Account, event: Event, policy: Policy, now_ns: int) -> Step:
             return _judged(account, event, now_ns)
         case Asked():
             return _asked(account, event, policy, now_ns)
+        case Handed():
+            return _handed(account, event)
         case Ordered():
             return _paying(account, event, ordered_ns=event.unix_ns), ()
         case Stopped():
@@ -255,6 +258,20 @@ def _asked(account: Account, event: Asked, policy: Policy, now_ns: int) -> Step:
     return _with_payout(account, paying), (PayoutMoved(paying),)
 
 
+def _handed(account: Account, event: Handed) -> Step:
+    item = account.payout(event.key)
+    if item is None or item.state not in OWED or item.msat != event.msat:
+        return account, ()  # what a rail may be paying is not taken for paid by hand
+    return _given(account, replace(item, state=PayoutState.PAID, since_ns=event.unix_ns))
+
+
+def _given(account: Account, after: Payout) -> Step:
+    account = _with_payout(account, after)
+    if after.state is PayoutState.PAID and after.kind is PayoutKind.REFUND:
+        account = replace(account, returned=account.returned + after.msat)
+    return account, (PayoutMoved(after),)
+
+
 def _paying(account: Account, event: Ordered | Stopped, **parts: object) -> Account:
     item = account.payout(event.key)
     if item is None or item.state is not PayoutState.PAYING:
@@ -271,10 +288,7 @@ def _traced(account: Account, event: Traced) -> Step:
     after = payouts.traced(item, event.trace, event.preimage, event.fee_msat, event.unix_ns)
     if after.state is item.state:
         return account, ()
-    account = _with_payout(account, after)
-    if after.state is PayoutState.PAID and after.kind is PayoutKind.REFUND:
-        account = replace(account, returned=account.returned + after.msat)
-    return account, (PayoutMoved(after),)
+    return _given(account, after)
 
 
 # --- what follows from where the books stand -----------------------------------------------------

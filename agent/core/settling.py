@@ -113,6 +113,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """A rebate or refund was given back by hand, outside of any rail."""
+
+    key: str
+    msat: int
+    unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered:
     """The node is going to be told to pay; entered before it is."""
 
@@ -157,6 +166,7 @@ Event = (
     | Noticed
     | Judged
     | Asked
+    | Handed
     | Ordered
     | Stopped
     | Traced

@@ -137,6 +137,19 @@ def lease_of_label(view: View, label: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def payout_of_label(view: View, label: str) -> tuple[int, str] | None:
+    """Lease row and key of the payout that `payout/<lease id>/<key>` names; None: of none."""
+    lead, lease, key = (*label.split("/", 2), "", "")[:3]
+    row = view.one(
+        "SELECT leases.id FROM leases JOIN payouts ON payouts.lease = leases.id"
+        " WHERE ? = 'payout' AND lease_id = ? AND key = ?",
+        lead,
+        lease,
+        key,
+    )
+    return None if row is None else (int(row[0]), key)
+
+
 # --- entries -------------------------------------------------------------------------------------
 
 

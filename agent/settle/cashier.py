@@ -16,8 +16,9 @@ import structlog
 
 from agent.clock import SECOND
 from agent.core.bill import UNSURE, Account
+from agent.core.payout import PayoutState
 from agent.core.settlement import outstanding
-from agent.core.settling import Inspect, Pay, Request, Work
+from agent.core.settling import Handed, Inspect, Pay, Request, Work
 from agent.errors import Overloaded
 from agent.journal import rail as rail_rows
 from agent.journal import settlement
@@ -168,7 +169,20 @@ class Cashier:
             row = settlement.lease_of_label(change, payment.label)
             if row is not None:
                 self.engine.enter_in(change, row, seen(payment.label, _paid(payment)))
+            elif not self.engine.desk.policy.pays:
+                self._handed(change, payment)
             rail_rows.heard(change, payment.pay_index)
+
+    def _handed(self, change: Transaction, payment: Payment) -> None:
+        """Enter what somebody gave back by hand, where the rail cannot."""
+        found = settlement.payout_of_label(change, payment.label)
+        if found is None:
+            return
+        row, key = found
+        event = Handed(key, payment.amount_received_msat, payment.paid_ns)
+        item = self.engine.enter_in(change, row, event).payout(key)
+        if item is None or item.state is not PayoutState.PAID:
+            logger.warning("payout_by_hand_not_due", label=payment.label)
 
     # --- the rail's health -----------------------------------------------------------------------
 

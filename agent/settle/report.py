@@ -263,6 +263,17 @@ def standings(view: View, names: Names, rate: Rate) -> list[Row]:
     return rows
 
 
+def open_payouts(view: View) -> list[tuple[str, int]]:
+    """What is to be given back yet: the label it has where that is done by hand, and msat."""
+    done = (PayoutState.PAID, PayoutState.NETTED)
+    return [
+        (f"payout/{books.lease_id}/{item.key}", item.msat)
+        for _, books in settlement.open_accounts(view)
+        for item in books.payouts
+        if item.state not in done
+    ]
+
+
 RECEIPT_COLUMNS = (
     "exchange_id",
     "exchange_name",

@@ -6,8 +6,9 @@ keeps the bank account adds a line to `paid.csv` beside them when it was paid:
     label,amount_msat,paid_date
     hearth/<exchange_id>/<lease_id>/12,45000,2026-11-22
 
-Lines are only ever added: how many were read is remembered. Nothing expires and nothing is paid
-out: rebates are netted with later invoices.
+Lines are only ever added: how many were read is remembered. Nothing expires. Rebates are netted
+with later invoices; what is left of them, and refunds, somebody gives back and enters in the same
+file, under the label that `hearth settlement status` shows (payout/<lease id>/<key>).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -38,6 +40,7 @@ from agent.settle.rail import (
 
 NEVER_NS = 4_102_444_800 * 1_000_000_000  # 2100-01-01
 PAID = "paid.csv"
+PAYOUT = "payout/"
 COLUMNS = ["label", "amount_msat", "paid_date"]
 LOOK_S = 5.0
 
@@ -116,6 +119,7 @@ class StatementRail:
         while True:
             payments = await asyncio.to_thread(self._paid)
             found = tuple(item for item in payments if item.pay_index > pay_index)
+            await asyncio.to_thread(self._check_labels, found)
             if found or loop.time() >= until:
                 return found
             await asyncio.sleep(min(LOOK_S, max(0.0, until - loop.time())))
@@ -162,6 +166,16 @@ class StatementRail:
         except (OSError, ValueError) as error:
             raise RailDown(f"{file}: {error}") from None
         return content
+
+    def _check_labels(self, payments: Sequence[Payment]) -> None:
+        """Nothing that somebody entered is passed over.
+
+        :raises RailDown: naming the line with a label that stands for nothing.
+        """
+        for item in payments:
+            if not item.label.startswith(PAYOUT) and not self._file(item.label).exists():
+                line = f"{self._directory / PAID}, line {item.pay_index + 1}"
+                raise RailDown(f"{line}: no statement has the label {item.label!r}")
 
     def _paid(self) -> tuple[Payment, ...]:
         """Every payment that was entered; its line is its index.

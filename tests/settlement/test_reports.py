@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from agent.config import Currency
+from agent.core.lease import LeaseState
 from agent.errors import ConfigError, JournalError
 from agent.journal.settlement import NO_RATE, Rate
 from agent.journal.store import View, connect
@@ -27,6 +29,7 @@ from agent.settle.focus import Issuer
 from agent.settle.rail import RailDown
 from agent.settle.report import Row
 from agent.settle.statement import StatementRail
+from tests.fakes import spine
 from tests.fakes.shop import MONEY, Shop
 from tests.settlement.test_engine import finish
 
@@ -291,4 +294,38 @@ async def test_statements_are_paid_by_hand(tmp_path: Path) -> None:
         await rail.paid_after(0, 0)
     now = shop.engine.unix_ns()
     assert await shop.world.node.journal.read(lambda view: alarms(view, now)) == []
+    shop.world.node.close()
+
+
+async def test_what_is_given_back_by_hand_is_entered_by_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "statements"
+    settings = msgspec.structs.replace(MONEY, rail="statement", directory=str(folder))
+    shop = await Shop.open(tmp_path, settlement=settings, rail=StatementRail(folder))
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    paid = folder / "paid.csv"
+    lines = ["label,amount_msat,paid_date", f"{invoice.label},500000,2027-01-15"]
+    paid.write_text("\n".join([*lines, "hearth/typing/error/1,5,2027-01-15", ""]))
+    with pytest.raises(RailDown, match="line 3: no statement has the label"):
+        await shop.settle()
+    paid.write_text("\n".join([*lines, ""]))
+    await finish(shop)
+    await shop.settle()
+    (refund,) = await shop.told("RefundStatement")
+    ((label, msat),) = await shop.world.node.journal.read(report.open_payouts)
+    assert (label, msat) == (f"payout/{spine.lease_id(1)}/refund/0", refund.msat)
+    lines += [f"{label},{msat - 1},2027-01-16", f"{label},{msat},2027-01-16"]
+    paid.write_text("\n".join([*lines, ""]))
+    with structlog.testing.capture_logs() as logged:
+        await shop.settle()
+    assert [line["event"] for line in logged] == ["payout_by_hand_not_due"], "another amount"
+    assert (await shop.books()).returned == refund.msat
+    assert (await shop.stored()).lease.state is LeaseState.SETTLED
+    notice = (await shop.told("PaymentNotice"))[-1]
+    assert (notice.payment_hash, notice.preimage, notice.amount_msat) == (b"", b"", msat)
+    assert notice.statement_sha256 == await shop.payload_sha256("RefundStatement")
+    assert shop.world.findings() == []
     shop.world.node.close()

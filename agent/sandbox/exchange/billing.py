@@ -314,9 +314,11 @@ def accept_notice(db: sqlite3.Connection, node_id: str, payload: bytes) -> None:
             (node_id, notice.label),
         )
         return
+    # Without a hash it was given back by other means; an exchange with a bank account looks there.
     taken = db.execute(
-        "UPDATE payout SET state = 'PAID' WHERE node_id = ? AND payment_hash = ?",
-        (node_id, notice.payment_hash),
+        "UPDATE payout SET state = 'PAID' WHERE node_id = ? AND"
+        " iif(? = x'', statement_sha256 = ?, payment_hash = ?)",
+        (node_id, notice.payment_hash, notice.statement_sha256, notice.payment_hash),
     )
     if not taken.rowcount:
         raise Refused(_MALFORMED, "a payment of no payout that we asked for")
