@@ -308,7 +308,8 @@ def counter(total: int, modulus: int | None = None, epoch: str = "") -> Counter:
         (counter(990, 1000), counter(5, 900), None),  # another device
         (counter(990, 1000), counter(995, 1000, "new driver"), None),
         (counter(10), counter(10 + 201), None),  # faster than anything can
-        (counter(990, 390), counter(5, 390), None),  # it may have wrapped twice
+        (counter(385, 390), counter(5, 390), None),  # more than half a wrap could have gone by
+        (counter(395, 400), counter(5, 400), 10),
         (counter(10), Counter(15, Unit.MICROJOULE), None),
     ],
 )

@@ -333,6 +333,16 @@ async def test_an_acknowledgement_names_a_receipt_that_was_issued(world: World) 
     await spine.tell(world.market, pen, pen.sign(ack))
     acked = await world.stored(1)
     assert (acked.acked_through, acked.acked_msat) == (1, 7)
+    world.clock.tick(901 * SECOND)
+    world.metering.sample()
+    await world.metering.close_due()
+    newer = lease_pb2.ReceiptAck.FromString(ack.SerializeToString())
+    newer.accepted_through, newer.uncontested_msat_total = 2, 9
+    newer.accepted_sha256 = (await world.stored(1)).lease.receipt_sha256
+    for each in (newer, ack):  # the old one once more: the watermark never falls
+        await spine.tell(world.market, pen, pen.sign(each))
+        acked = await world.stored(1)
+        assert (acked.acked_through, acked.acked_msat) == (2, 9)
 
 
 # --- offers ---
