@@ -38,6 +38,7 @@ from tests.settlement.doubles import Doubles
 from tests.settlement.model import EXCHANGE, LEASE, SECOND, Crash, Model, drive
 
 HOUR = 3600 * SECOND
+STEPS = 60
 SHORT, LONG = (1, 20, 40, 60), (600, 3600, 7200, 50_000)  # seconds
 POLICY = Policy(
     collects=True,
@@ -377,3 +378,23 @@ class Life:
         self.check_truth()
         lost = [bill for bill in self.account.bills if bill.state is BillState.LOST]
         assert self.account.closed or lost
+
+
+def run(seed: int, nodes: type[Model | Doubles]) -> Life:
+    """One whole life, checked to its end."""
+    life = Life.begin(seed, nodes)
+    life.model.faults = life.dice.choice([0.0, 0.1, 0.3])
+    life.crashing = life.dice.choice([0.0, 0.03, 0.1])
+    life.live(STEPS)
+    life.rest()
+    return life
+
+
+def run_many(nodes: type[Model | Doubles], count: int, first: int) -> int:
+    """So many lives from this seed on; returns how many there were."""
+    for seed in range(first, first + count):
+        try:
+            run(seed, nodes)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+    return count
