@@ -13,15 +13,25 @@ from agent.cli.options import DEFAULT_PATH, ConfigFile
 from agent.settle.audit import Purpose
 
 if TYPE_CHECKING:
+    from agent.config import Settlement
     from agent.settle.audit import Check
     from agent.settle.inspection import Inspected, Limits
 
 app = typer.Typer(no_args_is_help=True, help="How the operator is paid.")
 
+MOST_MSAT, EVERY = 1_000_000, "1min"
 MostMsat = Annotated[
-    int, typer.Option("--most-msat", min=1, help="Most that one rebate may cost, fees included.")
+    int | None,
+    typer.Option(
+        "--most-msat",
+        min=1,
+        help=f"Most that one rebate may cost, fees included; default: {MOST_MSAT}.",
+    ),
 ]
-Every = Annotated[str, typer.Option("--every", help="Least time between two rebates.")]
+Every = Annotated[
+    str | None,
+    typer.Option("--every", help=f"Least time between two rebates; default: {EVERY}."),
+]
 RuneFile = Annotated[
     Path | None, typer.Option("--rune", help="Check this rune instead of the configured ones.")
 ]
@@ -43,8 +53,8 @@ def settlement() -> None:
 @app.command()
 def setup(
     config: ConfigFile = DEFAULT_PATH,
-    most_msat: MostMsat = 1_000_000,
-    every: Every = "1min",
+    most_msat: MostMsat = None,
+    every: Every = None,
     rune: RuneFile = None,
     purpose: For = Purpose.INVOICE,
     socket: Socket = None,
@@ -52,7 +62,9 @@ def setup(
 ) -> None:
     """Say how to give the agent as little power over the node as it needs, and check what it has.
 
-    Exit 1 when a rune allows what it must not, or refuses what the agent needs.
+    The commands that make runes are written out where one is missing or not as it should be, and
+    whenever limits are given. Exit 1 when a rune allows what it must not, or refuses what the agent
+    needs.
     """
     if new_key is not None:
         _make_key(new_key)
@@ -64,7 +76,7 @@ def setup(
     settings = load(config).settlement
     if rune is not None:
         given = {purpose: read_secret(rune)}
-    elif settings.rail == "none":
+    elif settings.rail in ("none", "statement"):
         given = {}
     else:
         from agent.settle.access import read_access
@@ -72,11 +84,12 @@ def setup(
         given = dict(runes_of(read_access(settings)))
     bad = False
     if rune is None:
-        _say_access(settings.rail, settings.socket, settings.node)
+        _say_access(settings)
     for what, text in given.items():
         bad |= _say_rune(what, text, socket)
-    if rune is None:
-        _say_commands(Limits(most_msat, every), settings.key_file)
+    wanted = bad or len(given) < len(Purpose) or (most_msat, every) != (None, None)
+    if rune is None and wanted and settings.rail != "statement":
+        _say_commands(Limits(most_msat or MOST_MSAT, every or EVERY), settings.key_file)
     if bad:
         raise typer.Exit(1)
 
@@ -104,15 +117,18 @@ def _key_id(key_file: str) -> str:
     return compressed(times_generator(int(read_key(key_file), 16))).hex()
 
 
-def _say_access(rail: str, socket: str, node: str) -> None:
+def _say_access(settings: Settlement) -> None:
     from agent.settle.inspection import FULL_CONTROL
 
-    if rail == "none":
-        typer.echo("no rail is configured: nothing is invoiced over Lightning")
-    elif rail == "cln":
-        typer.echo(f"rail cln, {socket}\n  WARNING: {FULL_CONTROL}")
-    else:
-        typer.echo(f"rail cln-commando, {node}")
+    match settings.rail:
+        case "none":
+            typer.echo("no rail is configured: nothing is invoiced over Lightning")
+        case "statement":
+            typer.echo(f"rail statement, {settings.directory}: no node to be set up")
+        case "cln":
+            typer.echo(f"rail cln, {settings.socket}\n  WARNING: {FULL_CONTROL}")
+        case _:
+            typer.echo(f"rail {settings.rail}, {settings.node}")
 
 
 def _say_rune(purpose: Purpose, text: str, socket: Path | None) -> bool:
@@ -188,13 +204,14 @@ def _say_commands(limits: Limits, key_file: str) -> None:
         "[settlement]\n"
         'rail = "cln-commando"\n'
         'node = "<id>@<host>:9735"\n'
-        'invoice_rune_file = "/etc/hearth/invoice.rune"\n'
-        'pay_rune_file = "/etc/hearth/pay.rune"\n'
-        'payments_rune_file = "/etc/hearth/payments.rune"\n'
+        + (f'key_file = "{key_file}"\n' if key_file else "")
+        + 'invoice_rune_file = "/etc/hearth/settlement/invoice.rune"\n'
+        'pay_rune_file = "/etc/hearth/settlement/pay.rune"\n'
+        'payments_rune_file = "/etc/hearth/settlement/payments.rune"\n'
     )
     if not key_id:
         typer.echo(
             "Whoever holds a rune may use it. To bind them to this host: hearth settlement setup\n"
-            "--new-key /etc/hearth/lightning.key, name it as key_file, and ask here again."
+            "--new-key /etc/hearth/settlement/lightning.key, name it as key_file and ask again."
         )
     typer.echo("In the node's own configuration: xpay-slow-mode=true")

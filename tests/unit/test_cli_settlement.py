@@ -86,6 +86,28 @@ def test_good_runes_are_fine(tmp_path: Path) -> None:
     assert code == 0
     assert "invoice rune: fine" in said
     assert "pay rune: fine" in said
+    assert len(commands(said)) == 3, "one is missing"
+
+
+def test_with_all_runes_fine_there_is_nothing_more_to_say(tmp_path: Path) -> None:
+    wanted = restrictions(Purpose.PAY, most_msat=1000, every="1min")
+    path = Path(commando(tmp_path, wanted))
+    seeing = rune_file(tmp_path, "payments.rune", restrictions(Purpose.PAYMENTS))
+    path.write_text(path.read_text() + f'payments_rune_file = "{seeing}"\n')
+    assert run("--config", str(path)) == (
+        0,
+        f"rail cln-commando, {NODE_ID}@127.0.0.1:9735\n"
+        "invoice rune: fine\npay rune: fine\npayments rune: fine\n",
+    )
+    code, said = run("--config", str(path), "--most-msat", "2000")
+    assert (code, len(commands(said))) == (0, 3)
+
+
+def test_statements_need_no_node(tmp_path: Path) -> None:
+    text = f'[settlement]\nrail = "statement"\ndirectory = "{tmp_path}"\n'
+    code, said = run("--config", config(tmp_path, text))
+    assert (code, commands(said)) == (0, [])
+    assert said == f"rail statement, {tmp_path}: no node to be set up\n"
 
 
 def test_a_rune_that_could_drain_the_node_ends_with_1(tmp_path: Path) -> None:
