@@ -44,7 +44,11 @@ class Workload:
         from agent.leases import attach  # noqa: PLC0415 - the tenant itself needs none of it
 
         process = subprocess.Popen(
-            [sys.executable, "-m", "agent.sandbox.workload", str(permille)],
+            [
+                # Frozen it sees no end of its input: the kernel ends it with us (prctl(2)).
+                *("setpriv", "--pdeathsig", "KILL"),
+                *(sys.executable, "-m", "agent.sandbox.workload", str(permille)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
