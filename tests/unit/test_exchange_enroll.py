@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from agent.admin import Admin
 from agent.errors import ExchangeError, ExchangeRefused, JournalError, MalformedMessage
 from agent.exchange.enroll import check_certificates, normal_endpoint
 from agent.journal.proofs import export, find_receipt
-from agent.journal.store import View
+from agent.journal.store import View, connect
 from agent.sampler import Latest
 from agent.wire import enrol as wire
 from agent.wire.foreign import one_line
@@ -90,6 +91,9 @@ async def test_no_exchange_spoils_the_proofs_of_another(world: World) -> None:
     assert verify_proof(alone, [HONEST.der]).pinned_by
     both = await proof(chain(world, FakeCa("another")), chain(world))
     assert len(verify_proof(both, [HONEST.der]).certified_by) == 2
+    below = FakeCa("a CA below the honest one", HONEST)
+    second = (*chain(world, below), HONEST.der)
+    assert len(verify_proof(await proof(chain(world), second), [HONEST.der]).certified_by) == 1
     with pytest.raises(JournalError, match="enrol with one again"):
         await proof(*wrong_chains(world).values())
 
@@ -107,13 +111,37 @@ def test_what_is_an_address(endpoint: str) -> None:
     assert normal_endpoint(endpoint) in endpoint
 
 
-def challenge(pen: Pen, name: str = "", keys: int = 1) -> wire.Challenge:
+def challenge(
+    pen: Pen, name: str = "", keys: int = 1, *, by: Pen | None = None, among: bytes = b""
+) -> wire.Challenge:
     message = attestation_pb2.CredentialChallenge(nonce=bytes(32))
     message.exchange.exchange_id = pen.exchange_id
     message.exchange.display_name = name
-    message.exchange.statement_spki.extend([pen.key.spki] * keys)
-    sealed = envelope_to_proto(pen.sign(message))
+    message.exchange.statement_spki.extend([among or pen.key.spki] * keys)
+    if among:
+        message.exchange.statement_spki.append(pen.key.spki)
+    sealed = envelope_to_proto((by or pen).sign(message))
     return wire.challenge(attestation_pb2.EnrollResponse(challenge=sealed), pen.exchange_id)
+
+
+def test_a_stranger_who_takes_the_tokens_name_is_not_the_exchange() -> None:
+    """He answers in its place, says its id, and signs with a key of his own."""
+    exchange, stranger = Pen("exchange"), Pen("stranger")
+    with pytest.raises(MalformedMessage, match="not the exchange that issued the join token"):
+        challenge(exchange, by=stranger, among=stranger.key.spki)
+    with pytest.raises(MalformedMessage, match="enrolment challenge"):
+        challenge(exchange, by=stranger)
+
+
+async def test_a_journal_of_another_node_is_left_alone(tmp_path: Path) -> None:
+    first = await World.open(tmp_path / "state")
+    first.crash()
+    (tmp_path / "state" / "node.pem").unlink()
+    for _ in range(2):
+        with pytest.raises(JournalError, match="belongs to node"):
+            await first.start()
+    with closing(connect(tmp_path / "state" / "journal.sqlite", readonly=True)) as journal:
+        assert View(journal).size() == 3
 
 
 def test_a_name_drives_no_terminal_and_forges_no_line() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from google.protobuf.duration_pb2 import Duration
 from hearth.v1 import challenge_pb2, lease_pb2, log_pb2, session_pb2
 
 from agent.clock import SECOND
@@ -205,6 +206,28 @@ async def test_a_new_head_comes_with_its_proofs_after_its_leaves(table: Table) -
         )
         await talk.say(Response(witnessed=witnessed))
         await asyncio.sleep(0.2)
+
+    await table.run(script)
+
+
+async def test_the_next_head_waits_until_the_last_one_is_witnessed(table: Table) -> None:
+    head = await table.world.checkpoint()
+    assert head is not None
+
+    async def script(talk: Talk) -> None:
+        await talk.welcome()
+        await talk.until("checkpoint")
+        await table.world.lease()
+        newer = await table.world.checkpoint()
+        assert newer is not None
+        table.link.bell.set()
+        assert "checkpoint" not in await talk.quiet(0.3)
+        witnessed = log_pb2.WitnessedHead(
+            log_id=table.world.node.log_id, size=head.size, root=bytes(32)
+        )
+        await talk.say(Response(witnessed=witnessed))
+        bundle = (await talk.until("checkpoint")).checkpoint
+        assert (bundle.note, bundle.consistency.old_size) == (newer.note, head.size)
 
     await table.run(script)
 
@@ -586,6 +609,18 @@ async def test_a_silent_exchange_is_left(table: Table, monkeypatch: pytest.Monke
 
     async def script(talk: Talk) -> None:
         await asyncio.sleep(5)
+
+    await table.run(script, match="no answer in time")
+
+
+async def test_an_exchange_that_falls_silent_is_left(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MIN_HEARTBEAT_NS", 1)
+
+    async def script(talk: Talk) -> None:
+        await talk.welcome(heartbeat_interval=Duration(nanos=1000))
+        await asyncio.sleep(60)
 
     await table.run(script, match="no answer in time")
 
