@@ -53,7 +53,8 @@ class Run:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": PATHS, "HEARTH_TEST_MARK": self.mark, "TERM": "xterm"}
+        own = {"PYTHONPATH": PATHS, "HEARTH_TEST_MARK": self.mark, "TERM": "xterm"}
+        return {**os.environ, "HEARTH_CLN_SOCKETS": "", **own}
 
     @staticmethod
     def command(*words: str) -> list[str]:
