@@ -105,7 +105,7 @@ def multiproof(indices: Iterable[int], size: int, node: NodeReader) -> tuple[byt
     def walk(low: int, high: int, first: int, last: int) -> None:
         if first == last:
             nodes.append(_range_hash(low, high, node))
-        elif high - low > 1:
+        elif last - first < high - low:  # else every leaf of it is given, and no node is needed
             middle = low + _split(high - low)
             between = bisect_left(wanted, middle, first, last)
             walk(low, middle, first, between)

@@ -103,7 +103,7 @@ def rows() -> list[dict[str, object]]:
         size = asyncio.run(fill(there.agent.config_file))
         received, final = (
             "SELECT received FROM node",
-            "SELECT count(*) FROM receipt WHERE proof = 2",
+            "SELECT count(*) FROM lease_receipt WHERE final",
         )
         before, done = ask(there, received), ask(there, final)
         there.agent.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 MAX_U64 = (1 << 64) - 1
 
@@ -21,9 +22,6 @@ class PriceUnit(IntEnum):
     DELIVERED_UNIT_SECOND = 2
     JOULE = 3
     EGRESS_BYTE = 4
-
-
-_PER_THOUSAND = {PriceUnit.DELIVERED_LEASE_SECOND, PriceUnit.DELIVERED_UNIT_SECOND, PriceUnit.JOULE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,7 @@ class Price:
             raise ValueError(f"price per {self.unit.name}: resource class {self.resource_class!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """What a lease got since its start."""
 
     units: Mapping[str, int]  # contract units per resource class
@@ -52,8 +49,7 @@ class Delivered:
     egress_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One price applied to one cumulative quantity."""
 
     price_index: int
@@ -87,16 +83,19 @@ def quantity(price: Price, delivered: Delivered) -> int:
 
 def msat(price: Price, amount: int) -> int:
     """Return floor(amount x price) in msat, for a quantity as `quantity` returns it."""
-    scale = 1000 if price.unit in _PER_THOUSAND else 1
+    scale = 1 if price.unit is PriceUnit.EGRESS_BYTE else 1000  # else quantities are in thousandths
     return amount * price.numerator // (price.denominator * scale)
 
 
 def lines(prices: Sequence[Price], delivered: Delivered) -> tuple[Line, ...]:
     """Return one line per price, in the order of the lease's prices."""
-    amounts = [(index, quantity(price, delivered)) for index, price in enumerate(prices)]
-    return tuple(Line(index, amount, msat(prices[index], amount)) for index, amount in amounts)
+    parts = []
+    for index, price in enumerate(prices):
+        amount = quantity(price, delivered)
+        parts.append(Line(index, amount, msat(price, amount)))
+    return tuple(parts)
 
 
 def gross(parts: Sequence[Line]) -> int:
     """Return the sum of all lines in msat."""
-    return sum(line.msat for line in parts)
+    return sum([line.msat for line in parts])

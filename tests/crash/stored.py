@@ -20,7 +20,7 @@ def of_exchange(directory: Path) -> Book:
         return _book(
             bytes(envelope)
             for (envelope,) in db.execute(
-                "SELECT envelope FROM inbox WHERE refusal IS NULL ORDER BY delivery_sequence"
+                "SELECT envelope FROM inbox WHERE refusal = '' ORDER BY delivery_sequence"
             )
         )
 

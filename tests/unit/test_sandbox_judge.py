@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.core import amount
 from agent.sandbox.exchange.judge import (
+    ABSENT,
     MAX_QUANTITY,
     TOLERANCE_MS,
     Contract,
@@ -111,7 +112,7 @@ def test_good_receipts_move_the_registers(first: Registers) -> None:
     assert second.sha256 == hashlib.sha256(payload).digest()
     assert second.gross_msat == 2 * 59_000 * 2 * 7001 // 2000 + 200
     assert second.totals[1].delivered == 236_000
-    assert second.totals[1].stalled is None
+    assert second.totals[1].stalled == ABSENT
     assert registers(payload) == second
 
 
@@ -297,7 +298,7 @@ def test_without_energy_and_heat_from_the_start() -> None:
     message.ClearField("energy")
     message.ClearField("heat")
     after = verdict(priced(message))
-    assert (after.energy_mj, after.heat_mj, after.reverse_mj) == (None, None, None)
+    assert (after.energy_mj, after.heat_mj, after.reverse_mj) == (ABSENT, ABSENT, ABSENT)
 
 
 def test_gross_fell(first: Registers) -> None:

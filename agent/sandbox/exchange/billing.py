@@ -97,7 +97,7 @@ def _check_names(
     if label is None or label[:3] != named:
         raise Refused(_MALFORMED, f"label {invoice.label!r} is not of this lease and watermark")
     receipt = db.execute(
-        "SELECT sha256 FROM receipt WHERE node_id = ? AND lease_id = ? AND sequence = ?",
+        "SELECT sha256 FROM lease_receipt WHERE node_id = ? AND lease_id = ? AND sequence = ?",
         (node_id, invoice.lease_id, invoice.through_sequence),
     ).fetchone()
     stated = receipt["sha256"] if receipt is not None else b""

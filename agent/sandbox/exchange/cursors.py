@@ -73,7 +73,8 @@ def incoming(
     :param lease_id: only those about this lease; empty: all.
     """
     rows = db.execute(
-        "SELECT delivery_sequence, envelope, log_index FROM inbox"
+        "SELECT delivery_sequence, envelope, log_index"
+        " FROM inbox JOIN node ON node.ordinal = inbox.node"
         " WHERE node_id = ? AND delivery_sequence > ? AND ? IN ('', lease_id)"
         " ORDER BY delivery_sequence LIMIT ?",
         (node_id, min(after, MAX_QUANTITY), lease_id, BATCH_ENVELOPES),
@@ -102,9 +103,8 @@ def _item(envelope: bytes, log_index: int | None) -> session_pb2.DeliveredEnvelo
 
 def _lease_cursors(db: sqlite3.Connection, node_id: str) -> list[session_pb2.LeaseCursor]:
     rows = db.execute(
-        f"SELECT lease_id, max(sequence) AS sequence, sha256 FROM receipt"  # noqa: S608 - placeholders only
-        f" JOIN lease USING (node_id, lease_id) WHERE node_id = ?"
-        f" AND stage NOT IN ({', '.join('?' * len(ENDED))}) GROUP BY lease_id",
+        f"SELECT lease_id, max(sequence) AS sequence, sha256 FROM lease_receipt"  # noqa: S608 - placeholders only
+        f" WHERE node_id = ? AND stage NOT IN ({', '.join('?' * len(ENDED))}) GROUP BY lease_id",
         (node_id, *ENDED),
     )
     return [

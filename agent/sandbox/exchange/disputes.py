@@ -122,8 +122,7 @@ def end_adjusted(db: sqlite3.Connection, exchange: Exchange, node_id: str, dispu
 
 def _newest(db: sqlite3.Connection, lease_id: str) -> sqlite3.Row:
     row: sqlite3.Row | None = db.execute(
-        "SELECT receipt.* FROM receipt JOIN lease USING (node_id, lease_id)"
-        " WHERE lease_id = ? AND sequence = acked",
+        "SELECT * FROM lease_receipt WHERE lease_id = ? AND sequence = acked",
         (lease_id,),
     ).fetchone()
     if row is None:

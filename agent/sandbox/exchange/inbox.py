@@ -11,10 +11,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from google.protobuf.message import DecodeError
 from hearth.v1 import inventory_pb2, lease_pb2, session_pb2
+from hearth.v1.common_pb2 import SignedEnvelope
 
 from agent.sandbox.exchange import judge, market, money, offers
 from agent.sandbox.exchange.identity import Exchange
@@ -23,7 +23,7 @@ from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
 from attest import verify
-from attest.envelope import Envelope, leaf_hash, message_name, payload_type, verify_only
+from attest.envelope import message_name, payload_type, verify_only
 from attest.envelope import verify as verify_one
 from attest.errors import AttestError, BadSignature
 from attest.formats import envelope_from_proto
@@ -46,14 +46,6 @@ _LEASE_MESSAGES = {
         lease_pb2.Receipt,
     )
 }
-
-
-class Proof(IntEnum):
-    """What stands behind a stored receipt, weakest first."""
-
-    CHAIN = 0  # judged good, in a session of the attested node; nothing to show others yet
-    SIGNATURE = 1  # of the envelope key
-    INCLUSION = 2  # under a checkpoint signed by the root of trust: final
 
 
 class Fenced(Exception):
@@ -81,6 +73,7 @@ class Applied:
 class _Lease:
     """One lease's registers while a batch is applied."""
 
+    ordinal: int  # of its row
     contract: judge.Contract
     registers: judge.Registers | None
     last: bytes = b""  # payload of the newest good receipt of this batch
@@ -106,14 +99,15 @@ def apply(
     if len(items) > MOST_ENVELOPES:
         raise Refused(_MALFORMED, f"a batch of {len(items)}, at most {MOST_ENVELOPES} are taken")
     row = db.execute(
-        "SELECT received, session_epoch FROM node WHERE node_id = ?", (node.node_id,)
+        "SELECT ordinal, received, session_epoch FROM node WHERE node_id = ?", (node.node_id,)
     ).fetchone()
     if row["session_epoch"] != epoch:
         raise Fenced
     received: int = row["received"]
     if not 0 < first <= received + 1:
         raise Refused(_MALFORMED, f"delivery {first} after {received}: a gap")
-    batch = _Batch(db, exchange, node, len(items) <= EAGER_SIGNATURES, reject_receipts)
+    eager = len(items) <= EAGER_SIGNATURES
+    batch = _Batch(db, exchange, node, row["ordinal"], eager, reject_receipts)
     for sequence, item in enumerate(items[received + 1 - first :], received + 1):
         batch.take(sequence, item)
         received = sequence
@@ -132,12 +126,14 @@ class _Batch:
         db: sqlite3.Connection,
         exchange: Exchange,
         node: verify.TrustedNode,
+        ordinal: int,
         eager: bool,
         reject_receipts: int,
     ) -> None:
         self._db = db
         self._exchange = exchange
         self._node = node
+        self._ordinal = ordinal  # of the node's row
         self._eager = eager
         self._reject = reject_receipts
         self._now_ns = exchange.now_ns()
@@ -146,9 +142,9 @@ class _Batch:
         self._rows: list[tuple[object, ...]] = []
         self._about: str | None = None  # lease id of the message at hand, once it is known
         self.refusals: list[Refusal] = []
-        self._acts: dict[str, Callable[[Envelope, int | None], None]] = {
-            _LOG_START: self._leaves.start,
-            payload_type("KeyBinding"): self._leaves.bind,
+        self._acts: dict[str, Callable[[SignedEnvelope, int | None], None]] = {
+            _LOG_START: self._take_log_start,
+            payload_type("KeyBinding"): self._take_key_binding,
             payload_type("Inventory"): self._take_inventory,
             payload_type("Offer"): self._take_offer,
             payload_type("OfferWithdrawal"): self._take_withdrawal,
@@ -161,15 +157,16 @@ class _Batch:
 
     def take(self, sequence: int, item: session_pb2.DeliveredEnvelope) -> None:
         """Judge one envelope and note it, whatever the verdict."""
-        envelope = envelope_from_proto(item.envelope)
+        signed = item.envelope
+        kind = signed.payload_type
         index = item.log_index if item.HasField("log_index") else None
         refusal: Refusal | None = None
         placed, self._about = False, None
         try:
-            if index is not None and envelope.payload_type != _LOG_START:
+            if index is not None and kind != _LOG_START:
                 self._leaves.place(index)
                 placed = True
-            self._acts.get(envelope.payload_type, _refuse_unknown)(envelope, index)
+            self._acts.get(kind, _refuse_unknown)(signed, index)
             placed = index is not None
         except Refused as error:
             refusal = Refusal(sequence, error.reason, error.detail)
@@ -177,125 +174,130 @@ class _Batch:
             refusal = Refusal(sequence, _WRONG_SIGNER, str(error))
         except AttestError as error:
             refusal = Refusal(sequence, _MALFORMED, str(error))
-        self._note(sequence, item, envelope, index if placed else None, refusal)
-
-    def flush(self) -> None:
-        """Write what was collected."""
-        self._db.executemany("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
-        self._rows.clear()
-        for lease_id, lease in self._leases.items():
-            if not lease.rows:
-                continue
-            self._db.executemany("INSERT INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?)", lease.rows)
-            self._db.execute(
-                "UPDATE lease SET receipt = ? WHERE node_id = ? AND lease_id = ?",
-                (lease.last, self._node.node_id, lease_id),
-            )
-            lease.rows.clear()
-
-    def _note(
-        self,
-        sequence: int,
-        item: session_pb2.DeliveredEnvelope,
-        envelope: Envelope,
-        index: int | None,
-        refusal: Refusal | None,
-    ) -> None:
-        leaf = None
-        if index is not None:
-            leaf = leaf_hash(envelope.payload_type, envelope.payload)
         if refusal is not None:
-            self.refusals.append(refusal)
-            receipt = envelope.payload_type == RECEIPT
-            kind = "receipts_rejected" if receipt else "others_rejected"
-            tally(self._db, self._node.node_id, kind)
+            self._note_refusal(refusal, kind)
+        if not placed:
+            index = None
+        if index is not None:
+            self._leaves.keep(index, signed)
         self._rows.append(
             (
-                self._node.node_id,
+                self._ordinal,
                 sequence,
-                item.envelope.SerializeToString(),
-                self._about or _lease_of(envelope),
-                self._leaves.ordinal,
+                signed.SerializeToString(),
+                self._about or _lease_of(signed),
                 index,
-                leaf,
-                refusal.detail if refusal is not None else None,
+                refusal.detail if refusal is not None else "",
             )
         )
 
-    # --- offers and leases: signature here, meaning in offers.py and market.py ---
+    def flush(self) -> None:
+        """Write what was collected."""
+        self._leaves.flush()
+        self._db.executemany("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)", self._rows)
+        self._rows.clear()
+        for lease in self._leases.values():
+            if not lease.rows:
+                continue
+            self._db.executemany("INSERT INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?)", lease.rows)
+            self._db.execute(
+                "UPDATE lease SET receipt = ? WHERE ordinal = ?", (lease.last, lease.ordinal)
+            )
+            lease.rows.clear()
 
-    def _take_inventory(self, envelope: Envelope, index: int | None) -> None:
+    def _note_refusal(self, refusal: Refusal, kind: str) -> None:
+        self.refusals.append(refusal)
+        name = "receipts_rejected" if kind == RECEIPT else "others_rejected"
+        tally(self._db, self._node.node_id, name)
+
+    def _verified(self, signed: SignedEnvelope) -> bytes:
+        """Return the payload, once its only signature holds under a key bound in this log.
+
+        :raises Refused, AttestError: when it does not.
+        """
+        verify_only(envelope_from_proto(signed), self._leaves.signer(signed))
+        return signed.payload
+
+    # --- the log, offers and leases: signature here, meaning in leaves.py, offers.py, market.py ---
+
+    def _take_log_start(self, signed: SignedEnvelope, index: int | None) -> None:
+        self._leaves.start(envelope_from_proto(signed), index)
+
+    def _take_key_binding(self, signed: SignedEnvelope, index: int | None) -> None:
+        self._leaves.bind(envelope_from_proto(signed), index)
+
+    def _take_inventory(self, signed: SignedEnvelope, index: int | None) -> None:
         """Keep it with the other leaves: the evidence names its digest, a dispute may need it."""
         self._leaves.required(index)
-        verify_only(envelope, self._leaves.signer(envelope))
-        parse(inventory_pb2.Inventory, envelope.payload)
+        parse(inventory_pb2.Inventory, self._verified(signed))
 
-    def _take_offer(self, envelope: Envelope, index: int | None) -> None:
+    def _take_offer(self, signed: SignedEnvelope, index: int | None) -> None:
         self._leaves.required(index)
-        verify_only(envelope, self._leaves.signer(envelope))
-        offers.accept_offer(self._db, self._exchange, self._node.node_id, envelope.payload)
+        payload = self._verified(signed)
+        offers.accept_offer(self._db, self._exchange, self._node.node_id, payload)
         tally(self._db, self._node.node_id, "offers_accepted")
 
-    def _take_withdrawal(self, envelope: Envelope, _index: int | None) -> None:
-        verify_only(envelope, self._leaves.signer(envelope))
-        offers.accept_withdrawal(self._db, self._node.node_id, envelope.payload)
+    def _take_withdrawal(self, signed: SignedEnvelope, _index: int | None) -> None:
+        offers.accept_withdrawal(self._db, self._node.node_id, self._verified(signed))
 
-    def _take_decision(self, envelope: Envelope, _index: int | None) -> None:
-        verify_only(envelope, self._leaves.signer(envelope))
-        market.decide(self._db, self._exchange, self._node.node_id, envelope.payload)
+    def _take_decision(self, signed: SignedEnvelope, _index: int | None) -> None:
+        payload = self._verified(signed)
+        market.decide(self._db, self._exchange, self._node.node_id, payload)
 
-    def _take_agreement(self, envelope: Envelope, index: int | None) -> None:
+    def _take_agreement(self, signed: SignedEnvelope, index: int | None) -> None:
         self._leaves.required(index)
+        envelope = envelope_from_proto(signed)
         if len(envelope.signatures) != 2:
             raise Refused(_WRONG_SIGNER, "an agreement has two signatures: ours and the node's")
         verify_one(envelope, self._exchange.authority.statement.spki)
-        verify_one(envelope, self._leaves.signer(envelope))
+        verify_one(envelope, self._leaves.signer(signed))
         market.accept_countersigned(self._db, self._exchange, self._node.node_id, envelope)
 
-    def _take_update(self, envelope: Envelope, _index: int | None) -> None:
-        verify_only(envelope, self._leaves.signer(envelope))
-        market.accept_update(self._db, self._exchange, self._node.node_id, envelope.payload)
+    def _take_update(self, signed: SignedEnvelope, _index: int | None) -> None:
+        payload = self._verified(signed)
+        market.accept_update(self._db, self._exchange, self._node.node_id, payload)
 
-    def _take_money(self, envelope: Envelope, _index: int | None) -> None:
-        verify_only(envelope, self._leaves.signer(envelope))
-        act = money.ACTS[message_name(envelope.payload_type)]
+    def _take_money(self, signed: SignedEnvelope, _index: int | None) -> None:
+        payload = self._verified(signed)
+        act = money.ACTS[message_name(signed.payload_type)]
         self.flush()  # an invoice may come with the very receipts that it is for
-        act(self._db, self._exchange, self._node.node_id, envelope.payload)
+        act(self._db, self._exchange, self._node.node_id, payload)
 
-    def _take_receipt(self, envelope: Envelope, index: int | None) -> None:
+    def _take_receipt(self, signed: SignedEnvelope, index: int | None) -> None:
         log_id = self._leaves.required(index)
-        signer = self._leaves.signer(envelope)
         if self._eager:
-            verify_only(envelope, signer)
+            payload = self._verified(signed)
+        else:
+            self._leaves.signer(signed)
+            payload = signed.payload
         try:
-            receipt = judge.parse(envelope.payload)
+            receipt = judge.parse(payload)
             self._about = lease_id = receipt.lease_id
             lease = self._leases.get(lease_id) or self._load_lease(lease_id)
             after = judge.judge_parsed(
-                receipt, envelope.payload, lease.contract, lease.registers, log_id, self._now_ns
+                receipt, payload, lease.contract, lease.registers, log_id, self._now_ns
             )
         except judge.ReceiptRefused as error:
             raise Refused(_MALFORMED, str(error)) from error
         if self._reject:
             self._reject -= 1
             raise Refused(_MALFORMED, "injected fault: a good receipt refused")
-        lease.registers, lease.last = after, envelope.payload
+        lease.registers, lease.last = after, payload
         lease.rows.append(
             (
-                self._node.node_id,
-                lease_id,
+                lease.ordinal,
                 after.sequence,
                 after.sha256,
                 self._leaves.ordinal,
                 index,
                 after.gross_msat,
-                Proof.SIGNATURE if self._eager else Proof.CHAIN,
+                int(self._eager),
             )
         )
 
     def _load_lease(self, lease_id: str) -> _Lease:
         row = self._db.execute(
-            "SELECT agreement, countersigned, receipt FROM lease"
+            "SELECT ordinal, agreement, countersigned, receipt FROM lease"
             " WHERE node_id = ? AND lease_id = ?",
             (self._node.node_id, lease_id),
         ).fetchone()
@@ -304,21 +306,21 @@ class _Batch:
                 session_pb2.NACK_REASON_NOT_AUTHORIZED, f"no lease {lease_id!r} that both signed"
             )
         registers = judge.registers(row["receipt"]) if row["receipt"] else None
-        lease = _Lease(market.contract(row["agreement"]), registers)
+        lease = _Lease(row["ordinal"], market.contract(row["agreement"]), registers)
         self._leases[lease_id] = lease
         return lease
 
 
-def _refuse_unknown(envelope: Envelope, _index: int | None) -> None:
-    raise Refused(session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{envelope.payload_type[:80]!r}")
+def _refuse_unknown(signed: SignedEnvelope, _index: int | None) -> None:
+    raise Refused(session_pb2.NACK_REASON_UNKNOWN_TYPE, f"{signed.payload_type[:80]!r}")
 
 
-def _lease_of(envelope: Envelope) -> str | None:
+def _lease_of(signed: SignedEnvelope) -> str | None:
     """Return the lease a message is about, for the messages that are about one."""
-    kind = _LEASE_MESSAGES.get(envelope.payload_type)
+    kind = _LEASE_MESSAGES.get(signed.payload_type)
     if kind is None:
         return None
     try:
-        return kind.FromString(envelope.payload).lease_id
+        return kind.FromString(signed.payload).lease_id
     except DecodeError:
         return None

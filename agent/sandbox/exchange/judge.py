@@ -3,6 +3,9 @@
 A receipt is cumulative and chained to its predecessor, so judging needs three things only: the
 contract, where the lease's registers stood after the last good receipt, and the exchange's clock.
 The envelope's signature and the log are judged elsewhere (inbox.py, witness.py).
+
+Repeated fields are read as slices: iterating over one ends with an exception inside protobuf, which
+takes longer than the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import lt
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
 
 MAX_QUANTITY = (1 << 63) - 1  # what SQLite and most languages hold; 92,000 bitcoin in msat
 TOLERANCE_MS = 30_000  # two clocks that differ by more are marked, not believed
+ABSENT = -1  # not counted there; below every count, so that what was counted before has fallen
 
 _NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+_MOST_SECONDS = MAX_QUANTITY // _NS_PER_S
 
 
 class Wrong(StrEnum):
@@ -53,6 +60,9 @@ class Wrong(StrEnum):
     GROSS_FELL = "gross fell"
 
 
+_NAMES = (Wrong.NODE, Wrong.EXCHANGE, Wrong.LEASE, Wrong.JOB, Wrong.LOG)
+
+
 class ReceiptRefused(Exception):
     """A receipt that is not taken; the registers stay where they stood."""
 
@@ -77,28 +87,28 @@ class Contract:
 
 
 class Total(NamedTuple):
-    """Cumulative milliseconds of one resource class; none ever falls. None: not counted there."""
+    """Cumulative milliseconds of one resource class; none ever falls."""
 
     resource_class: str
     reserved: int  # unit-milliseconds
     delivered: int  # unit-milliseconds
-    used: int | None  # unit-milliseconds
-    throttled: int | None
-    stalled: int | None
+    used: int  # unit-milliseconds, or ABSENT
+    throttled: int  # or ABSENT
+    stalled: int  # or ABSENT
     missing: int
 
 
 class Registers(NamedTuple):
-    """Where a lease stands after a good receipt. `energy_mj` and `heat_mj` are None until read."""
+    """Where a lease stands after a good receipt. Energy and heat are ABSENT until read."""
 
     sequence: int
     sha256: bytes
     start_ns: int
     end_ns: int
     totals: tuple[Total, ...]
-    energy_mj: int | None
-    heat_mj: int | None
-    reverse_mj: int | None
+    energy_mj: int
+    heat_mj: int
+    reverse_mj: int
     gross_msat: int
     final: bool
 
@@ -144,7 +154,7 @@ def judge_parsed(
     _check_chain(receipt, contract, previous)
     after = _registers(receipt, payload)
     _check_interval(after, contract, previous, now_ns)
-    _check_totals(after, contract, previous)
+    _check_totals(after, contract)
     if previous is not None:
         _check_no_fall(after, previous)
     _check_amount(receipt, after, contract)
@@ -164,22 +174,31 @@ def nanoseconds(time: Timestamp) -> int:
 
     :raises ValueError: before 1970, after 2262, or not a valid Timestamp.
     """
-    if not 0 <= time.nanos < 1_000_000_000 or not 0 <= time.seconds < MAX_QUANTITY // 10**9:
-        raise ValueError(f"time {time.seconds}.{time.nanos:09d} is out of range")
-    return time.seconds * 1_000_000_000 + time.nanos
+    seconds, nanos = time.seconds, time.nanos
+    if not 0 <= nanos < _NS_PER_S or not 0 <= seconds < _MOST_SECONDS:
+        raise ValueError(f"time {seconds}.{nanos:09d} is out of range")
+    return seconds * _NS_PER_S + nanos
 
 
 def _check_names(receipt: Receipt, contract: Contract, log_id: str) -> None:
-    named = (
-        (Wrong.NODE, receipt.node_id, contract.node_id),
-        (Wrong.EXCHANGE, receipt.exchange_id, contract.exchange_id),
-        (Wrong.LEASE, receipt.lease_id, contract.lease_id),
-        (Wrong.JOB, receipt.job_id, contract.job_id),
-        (Wrong.LOG, receipt.log_id, log_id),
+    stated = (
+        receipt.node_id,
+        receipt.exchange_id,
+        receipt.lease_id,
+        receipt.job_id,
+        receipt.log_id,
     )
-    for wrong, stated, expected in named:
-        if stated != expected:
-            raise ReceiptRefused(wrong, f"{stated!r} where {expected!r} was agreed")
+    agreed = (
+        contract.node_id,
+        contract.exchange_id,
+        contract.lease_id,
+        contract.job_id,
+        log_id,
+    )
+    if stated != agreed:
+        each = zip(_NAMES, stated, agreed, strict=True)
+        wrong, said, expected = next(named for named in each if named[1] != named[2])
+        raise ReceiptRefused(wrong, f"{said!r} where {expected!r} was agreed")
     if receipt.agreement_sha256 != contract.agreement_sha256:
         raise ReceiptRefused(Wrong.AGREEMENT, receipt.agreement_sha256.hex())
 
@@ -197,24 +216,26 @@ def _check_chain(receipt: Receipt, contract: Contract, previous: Registers | Non
 
 
 def _registers(receipt: Receipt, payload: bytes) -> Registers:
-    totals = tuple(_total(total) for total in receipt.totals)
-    has_heat = receipt.HasField("heat")
+    interval = receipt.interval
+    energy_mj = receipt.energy.millijoules if receipt.HasField("energy") else ABSENT
+    heat_mj = reverse_mj = ABSENT
+    if receipt.HasField("heat"):
+        heat_mj, reverse_mj = receipt.heat.reused_millijoules, receipt.heat.reverse_millijoules
     try:
-        start_ns = nanoseconds(receipt.interval.start_time)
-        end_ns = nanoseconds(receipt.interval.end_time)
+        start_ns, end_ns = nanoseconds(interval.start_time), nanoseconds(interval.end_time)
     except ValueError as error:
         raise ReceiptRefused(Wrong.INTERVAL, str(error)) from error
     return Registers(
-        sequence=receipt.sequence,
-        sha256=hashlib.sha256(payload).digest(),
-        start_ns=start_ns,
-        end_ns=end_ns,
-        totals=totals,
-        energy_mj=receipt.energy.millijoules if receipt.HasField("energy") else None,
-        heat_mj=receipt.heat.reused_millijoules if has_heat else None,
-        reverse_mj=receipt.heat.reverse_millijoules if has_heat else None,
-        gross_msat=receipt.gross_msat_total,
-        final=receipt.final,
+        receipt.sequence,
+        hashlib.sha256(payload).digest(),
+        start_ns,
+        end_ns,
+        tuple([_total(total) for total in receipt.totals[:]]),
+        energy_mj,
+        heat_mj,
+        reverse_mj,
+        receipt.gross_msat_total,
+        receipt.final,
     )
 
 
@@ -224,9 +245,9 @@ def _total(total: MeterTotal) -> Total:
         total.resource_class,
         total.reserved_unit_milliseconds,
         total.delivered_unit_milliseconds,
-        total.used_unit_milliseconds if has("used_unit_milliseconds") else None,
-        total.throttled_milliseconds if has("throttled_milliseconds") else None,
-        total.stalled_milliseconds if has("stalled_milliseconds") else None,
+        total.used_unit_milliseconds if has("used_unit_milliseconds") else ABSENT,
+        total.throttled_milliseconds if has("throttled_milliseconds") else ABSENT,
+        total.stalled_milliseconds if has("stalled_milliseconds") else ABSENT,
         total.missing_milliseconds,
     )
 
@@ -247,7 +268,7 @@ def _check_interval(
         raise ReceiptRefused(Wrong.FUTURE, f"{after.end_ns} ns, it is {now_ns} ns")
 
 
-def _check_totals(after: Registers, contract: Contract, previous: Registers | None) -> None:
+def _check_totals(after: Registers, contract: Contract) -> None:
     classes = [total.resource_class for total in after.totals]
     if classes != sorted(contract.units):
         raise ReceiptRefused(Wrong.CLASSES, f"{classes} where {sorted(contract.units)} was agreed")
@@ -255,55 +276,50 @@ def _check_totals(after: Registers, contract: Contract, previous: Registers | No
     # hours that it then "delivers".
     lease_ns = min(after.end_ns, contract.end_ns) - contract.start_ns
     longest_ms = max(0, lease_ns) // _NS_PER_MS + TOLERANCE_MS
-    for index, total in enumerate(after.totals):
-        name = total.resource_class
-        if total.delivered > total.reserved:
+    for name, reserved, delivered, *_ in after.totals:
+        if delivered > reserved:
             raise ReceiptRefused(
-                Wrong.DELIVERED_ABOVE_RESERVED, f"{name}: {total.delivered} > {total.reserved}"
+                Wrong.DELIVERED_ABOVE_RESERVED, f"{name}: {delivered} > {reserved}"
             )
-        if total.reserved > contract.units[name] * longest_ms:
+        if reserved > contract.units[name] * longest_ms:
             raise ReceiptRefused(
                 Wrong.RESERVED_ABOVE_CONTRACT,
-                f"{name}: {total.reserved} > {contract.units[name]} x {longest_ms}",
+                f"{name}: {reserved} > {contract.units[name]} x {longest_ms}",
             )
-        if previous is not None:
-            before = previous.totals[index]
-            if before != total and any(map(_fell, before[1:], total[1:])):
-                raise ReceiptRefused(Wrong.TOTAL_FELL, f"{name}: {before[1:]} -> {total[1:]}")
 
 
 def _check_no_fall(after: Registers, previous: Registers) -> None:
-    if _fell(previous.energy_mj, after.energy_mj):
+    for before, total in zip(previous.totals, after.totals, strict=True):
+        if any(map(lt, total[1:], before[1:])):
+            name = total.resource_class
+            raise ReceiptRefused(Wrong.TOTAL_FELL, f"{name}: {before[1:]} -> {total[1:]}")
+    if after.energy_mj < previous.energy_mj:
         raise ReceiptRefused(Wrong.ENERGY_FELL, f"{previous.energy_mj} -> {after.energy_mj} mJ")
-    for then, now in (
-        (previous.heat_mj, after.heat_mj),
-        (previous.reverse_mj, after.reverse_mj),
-    ):
-        if _fell(then, now):
-            raise ReceiptRefused(Wrong.HEAT_FELL, f"{then} -> {now} mJ")
+    if after.heat_mj < previous.heat_mj:
+        raise ReceiptRefused(Wrong.HEAT_FELL, f"{previous.heat_mj} -> {after.heat_mj} mJ")
+    if after.reverse_mj < previous.reverse_mj:
+        raise ReceiptRefused(Wrong.HEAT_FELL, f"{previous.reverse_mj} -> {after.reverse_mj} mJ")
     if after.gross_msat < previous.gross_msat:
         raise ReceiptRefused(Wrong.GROSS_FELL, f"{previous.gross_msat} -> {after.gross_msat} msat")
-
-
-def _fell(then: int | None, now: int | None) -> bool:
-    """A register that was there and is absent now has fallen too."""
-    return then is not None and (now is None or now < then)
 
 
 def _check_amount(receipt: Receipt, after: Registers, contract: Contract) -> None:
     """Compute what the node should have computed, with the function both sides publish."""
     delivered = amount.Delivered(
-        units=contract.units,
-        unit_milliseconds={total.resource_class: total.delivered for total in after.totals},
-        energy_millijoules=after.energy_mj or 0,
+        contract.units,
+        {total.resource_class: total.delivered for total in after.totals},
+        max(0, after.energy_mj),
     )
     due = amount.lines(contract.prices, delivered)
-    stated = [(line.price_index, line.quantity, line.msat) for line in receipt.lines]
-    if stated != [(line.price_index, line.quantity, line.msat) for line in due]:
-        raise ReceiptRefused(Wrong.AMOUNT, f"lines {stated}, computed {list(due)}")
-    if after.gross_msat != amount.gross(due):
-        raise ReceiptRefused(
-            Wrong.AMOUNT, f"gross {after.gross_msat}, computed {amount.gross(due)} msat"
-        )
-    if after.gross_msat > MAX_QUANTITY:
-        raise ReceiptRefused(Wrong.AMOUNT, f"gross {after.gross_msat} msat is out of range")
+    stated = receipt.lines[:]
+    if len(stated) != len(due):
+        raise ReceiptRefused(Wrong.AMOUNT, f"{len(stated)} lines, computed {due}")
+    for line, (index, quantity, msat) in zip(stated, due, strict=True):
+        if line.price_index != index or line.quantity != quantity or line.msat != msat:
+            said = (line.price_index, line.quantity, line.msat)
+            raise ReceiptRefused(Wrong.AMOUNT, f"line {said}, computed {due[index]}")
+    gross = amount.gross(due)
+    if after.gross_msat != gross:
+        raise ReceiptRefused(Wrong.AMOUNT, f"gross {after.gross_msat}, computed {gross} msat")
+    if gross > MAX_QUANTITY:
+        raise ReceiptRefused(Wrong.AMOUNT, f"gross {gross} msat is out of range")

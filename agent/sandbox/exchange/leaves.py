@@ -6,12 +6,13 @@ import hashlib
 import sqlite3
 
 from hearth.v1 import log_pb2, session_pb2
+from hearth.v1.common_pb2 import SignedEnvelope
 
 from agent.sandbox.exchange.judge import MAX_QUANTITY
 from agent.sandbox.exchange.offers import parse
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
-from attest.envelope import Envelope, verify_only
+from attest.envelope import Envelope, leaf_hash, verify_only
 from attest.formats import decode_envelope, encode_envelope
 from attest.verify import TrustedNode, verify_key_binding
 
@@ -31,6 +32,7 @@ class Leaves:
         self._size = 0  # of the witnessed head
         self._top = -1  # highest index seen
         self._taken: set[int] = set()  # indices of this batch, which is not written yet
+        self._rows: list[tuple[int | None, int, bytes]] = []  # of this batch
         self._keys: dict[bytes, bytes] = {}  # key id -> SPKI
         self._load()
 
@@ -49,6 +51,15 @@ class Leaves:
             raise Refused(_MALFORMED, f"two leaves at log index {index}")
         self._top = max(self._top, index)
         self._taken.add(index)
+
+    def keep(self, index: int, signed: SignedEnvelope) -> None:
+        """Note a leaf that has its place, for `flush`."""
+        self._rows.append((self.ordinal, index, leaf_hash(signed.payload_type, signed.payload)))
+
+    def flush(self) -> None:
+        """Write the leaves of this batch."""
+        self._db.executemany("INSERT INTO leaf VALUES (?, ?, ?)", self._rows)
+        self._rows.clear()
 
     def start(self, envelope: Envelope, index: int | None) -> None:
         """Open a log; the other one, if any, is left. Its signature waits for its first key.
@@ -102,12 +113,12 @@ class Leaves:
             raise Refused(_MALFORMED, "this message is a leaf of the node's log")
         return self.log_id
 
-    def signer(self, envelope: Envelope) -> bytes:
+    def signer(self, signed: SignedEnvelope) -> bytes:
         """Return the SPKI of the one bound key among an envelope's signers; verifies nothing.
 
         :raises Refused: (BAD_SIGNATURE) none, or several.
         """
-        bound = [self._keys[by.key_id] for by in envelope.signatures if by.key_id in self._keys]
+        bound = [self._keys[by.key_id] for by in signed.signatures[:] if by.key_id in self._keys]
         if len(bound) != 1:
             raise Refused(
                 session_pb2.NACK_REASON_BAD_SIGNATURE,
@@ -118,7 +129,7 @@ class Leaves:
     def _load(self) -> None:
         row = self._db.execute(
             "SELECT ordinal, log_id, size, bound, start, (SELECT coalesce(max(log_index), -1)"
-            " FROM inbox WHERE log = ordinal AND log_index IS NOT NULL) AS top"
+            " FROM leaf WHERE log = ordinal) AS top"
             " FROM log WHERE node_id = ? ORDER BY ordinal DESC LIMIT 1",
             (self._node.node_id,),
         ).fetchone()
@@ -133,6 +144,6 @@ class Leaves:
 
     def _is_stored(self, index: int) -> bool:
         found = self._db.execute(
-            "SELECT 1 FROM inbox WHERE log = ? AND log_index = ?", (self.ordinal, index)
+            "SELECT 1 FROM leaf WHERE log = ? AND log_index = ?", (self.ordinal, index)
         )
         return found.fetchone() is not None

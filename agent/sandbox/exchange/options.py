@@ -30,7 +30,7 @@ class Options:
     challenge_answer_period: float = 30.0
     auto_place: Mapping[str, int] | None = None
     lease_duration: float = 3600.0
-    credit: int = 512  # envelopes an agent may have undelivered
+    credit: int = 4096  # envelopes an agent may have undelivered
     lightning: Path | None = None  # lightning-rpc of our own node; None: nothing is paid
     network: str = "regtest"
     rebate_silence: float = 60.0  # after a window, until we state its rebate ourselves

@@ -248,8 +248,8 @@ def _history(db: sqlite3.Connection, node_id: str, lease_id: str) -> _History:
     contract = lease_pb2.LeaseAgreement.FromString(lease["agreement"])
     units = {item.resource_class: item.units for item in contract.units}
     rows = db.execute(
-        "SELECT envelope FROM inbox WHERE node_id = ? AND lease_id = ? AND refusal IS NULL"
-        " ORDER BY delivery_sequence",
+        "SELECT envelope FROM inbox JOIN node ON node.ordinal = inbox.node"
+        " WHERE node_id = ? AND lease_id = ? AND refusal = '' ORDER BY delivery_sequence",
         (node_id, lease_id),
     ).fetchall()
     standings: list[Standing] = []

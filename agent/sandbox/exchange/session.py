@@ -2,8 +2,9 @@
 
     Hello -> Welcome (cursors, nonce) -> evidence -> envelopes, checkpoints, heartbeats, challenges
 
-One task reads, one delivers what is in the outbox, one beats, one challenges at random; they share
-a lock for writing. Nothing is kept here that the store does not have, so a stream may end anywhere.
+One task reads, one acts on what was read, one delivers what is in the outbox, one beats, one
+challenges at random; they share a lock for writing. Nothing is kept here that the store does not
+have, so a stream may end anywhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hearth.v1.session_pb2 import SessionRequest, SessionResponse
 from agent.sandbox.exchange import cursors, faults, inbox, market, trust, witness
 from agent.sandbox.exchange.challenges import Challenger
 from agent.sandbox.exchange.identity import Exchange, duration, timestamp
+from agent.sandbox.exchange.intake import Intake
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import Store, tally
 from attest import envelope
@@ -73,6 +75,7 @@ class Session:
         self._log = structlog.get_logger(node_id=self.node_id[:16])
         self._writing = asyncio.Lock()
         self._posted = asyncio.Event()
+        self._intake = Intake(inbox.MOST_ENVELOPES)
         self._end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._tasks = asyncio.TaskGroup()
         self._challenger = Challenger(exchange, store, armed, peer, self._send_unjournaled)
@@ -133,6 +136,7 @@ class Session:
             await self._refuse(_ATTESTATION, "evidence over Welcome.evidence_nonce comes first")
         await self._attest(answer.evidence)
         for name, work in (
+            ("read", self._read_ahead()),
             ("listen", self._listen()),
             ("deliver", self._deliver()),
             ("beat", self._beat()),
@@ -188,16 +192,26 @@ class Session:
 
     # --- what the node says ---
 
-    async def _listen(self) -> None:
+    async def _read_ahead(self) -> None:
         silence = SILENCE_BEATS * self._exchange.options.heartbeat
         while True:
             if stall := self._faults.take(faults.Kind.STALL_READS, self.node_id):
                 await asyncio.sleep(stall.seconds)
-            async with asyncio.timeout(silence):
-                request = await self._read()
+            try:
+                async with asyncio.timeout(silence):
+                    request = await self._read()
+            except Ended:
+                await self._intake.drained()
+                raise
+            await self._intake.put(request)
+
+    async def _listen(self) -> None:
+        while True:
+            requests = await self._intake.take()
+            request = requests[0]
             match request.WhichOneof("body"):
                 case "envelopes":
-                    await self._apply(request)
+                    await self._apply(requests)
                 case "checkpoint":
                     await self._witness(request)
                 case "challenge_answer":
@@ -224,8 +238,9 @@ class Session:
             market.nacked, self._exchange, self.node_id, nack.delivery_sequence, said
         )
 
-    async def _apply(self, request: SessionRequest) -> None:
-        first, items = request.delivery_sequence, request.envelopes.items
+    async def _apply(self, batches: Sequence[SessionRequest]) -> None:
+        first = batches[0].delivery_sequence
+        items = [item for batch in batches for item in batch.envelopes.items]
         if self._strikes(faults.Kind.REFUSE_RECEIPTS, items):
             limited = session_pb2.NACK_REASON_RATE_LIMITED
             await self._nack(first, limited, "injected fault", retry_after=duration(1))

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Any
 
 from agent.sandbox.exchange import judge, market
-from agent.sandbox.exchange.inbox import Proof
 from attest.verify import Assurance
 
 _TALLIES = (
@@ -42,20 +41,20 @@ def _node(db: sqlite3.Connection, node: sqlite3.Row) -> dict[str, Any]:
     leases = db.execute(
         "SELECT * FROM lease WHERE node_id = ? ORDER BY lease_id", (node_id,)
     ).fetchall()
-    proofs = dict(
-        db.execute(
-            "SELECT proof, count(*) FROM receipt WHERE node_id = ? GROUP BY proof", (node_id,)
-        ).fetchall()
-    )
+    stored, verified, final = db.execute(
+        "SELECT count(*), coalesce(sum(signed OR final), 0), coalesce(sum(final), 0)"
+        " FROM lease_receipt WHERE node_id = ?",
+        (node_id,),
+    ).fetchone()
     gaps, regressions = _audit(db, node_id)
     return {
         "assurance": Assurance(node["assurance"]).label,
         **{name: tallies.get(name, 0) for name in _TALLIES},
         "first_offer_unix_ns": node["first_offer_ns"],
         "leases": dict(Counter(lease["stage"] for lease in leases)),
-        "receipts_stored": sum(proofs.values()),
-        "receipts_verified": sum(proofs.values()) - proofs.get(Proof.CHAIN, 0),
-        "receipts_final": proofs.get(Proof.INCLUSION, 0),
+        "receipts_stored": stored,
+        "receipts_verified": verified,
+        "receipts_final": final,
         "receipts_acked": sum(lease["acked"] for lease in leases),
         "gaps": gaps,
         "regressions": regressions,
@@ -75,12 +74,12 @@ def _audit(db: sqlite3.Connection, node_id: str) -> tuple[int, int]:
     """Count missing receipt sequences, and totals that fell, over all that is stored."""
     gaps = db.execute(
         "SELECT coalesce(sum(missing), 0) FROM (SELECT max(sequence) - count(*) AS missing"
-        " FROM receipt WHERE node_id = ? GROUP BY lease_id)",
+        " FROM lease_receipt WHERE node_id = ? GROUP BY lease_id)",
         (node_id,),
     ).fetchone()[0]
     regressions = db.execute(
         "SELECT count(*) FROM (SELECT gross_msat < lag(gross_msat) OVER"
-        " (PARTITION BY lease_id ORDER BY sequence) AS fell FROM receipt WHERE node_id = ?)"
+        " (PARTITION BY lease_id ORDER BY sequence) AS fell FROM lease_receipt WHERE node_id = ?)"
         " WHERE fell",
         (node_id,),
     ).fetchone()[0]
@@ -142,14 +141,18 @@ def _lease(lease: sqlite3.Row) -> dict[str, Any]:
                 total.resource_class: {
                     "reserved_unit_ms": total.reserved,
                     "delivered_unit_ms": total.delivered,
-                    "used_unit_ms": total.used,
+                    "used_unit_ms": _counted(total.used),
                     "missing_ms": total.missing,
                 }
                 for total in last.totals
             },
-            "energy_mj": last.energy_mj,
-            "heat_mj": last.heat_mj,
-            "reverse_mj": last.reverse_mj,
+            "energy_mj": _counted(last.energy_mj),
+            "heat_mj": _counted(last.heat_mj),
+            "reverse_mj": _counted(last.reverse_mj),
             "gross_msat": last.gross_msat,
         }
     return figures
+
+
+def _counted(register: int) -> int | None:
+    return None if register == judge.ABSENT else register

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS approved_ek (
     spki_sha256 BLOB PRIMARY KEY
 );
 CREATE TABLE IF NOT EXISTS node (
-    node_id TEXT PRIMARY KEY,
+    ordinal INTEGER PRIMARY KEY,
+    node_id TEXT NOT NULL UNIQUE,
     ek_spki_sha256 BLOB UNIQUE,            -- one EK is one node; NULL without a TPM
     ek_certificate_sha256 BLOB NOT NULL,   -- empty where there is none
     ak_public BLOB NOT NULL,               -- TPMT_PUBLIC; empty without a TPM
@@ -59,18 +60,21 @@ CREATE TABLE IF NOT EXISTS envelope_key (
 );
 -- Everything a node delivered, verbatim, also what was refused: a refused leaf is a leaf.
 CREATE TABLE IF NOT EXISTS inbox (
-    node_id TEXT NOT NULL,
+    node INTEGER NOT NULL,                 -- node.ordinal
     delivery_sequence INTEGER NOT NULL,
     envelope BLOB NOT NULL,                -- SignedEnvelope
     lease_id TEXT,
-    log INTEGER,                           -- log.ordinal
-    log_index INTEGER,
-    leaf BLOB,                             -- SHA-256(0x00 || PAE)
-    refusal TEXT                           -- NULL: applied
+    log_index INTEGER,                     -- NULL: no leaf
+    refusal TEXT NOT NULL                  -- empty: applied
 );
-CREATE UNIQUE INDEX IF NOT EXISTS inbox_order ON inbox (node_id, delivery_sequence);
-CREATE UNIQUE INDEX IF NOT EXISTS inbox_leaf ON inbox (log, log_index)
-    WHERE log_index IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS inbox_order ON inbox (node, delivery_sequence);
+-- Those of them that are leaves; what a checkpoint is held against.
+CREATE TABLE IF NOT EXISTS leaf (
+    log INTEGER NOT NULL,                  -- log.ordinal
+    log_index INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,                  -- SHA-256(0x00 || PAE)
+    PRIMARY KEY (log, log_index)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     node_id TEXT NOT NULL,
     delivery_sequence INTEGER NOT NULL,
@@ -88,6 +92,7 @@ CREATE TABLE IF NOT EXISTS offer (
     PRIMARY KEY (node_id, offer_id)
 );
 CREATE TABLE IF NOT EXISTS lease (
+    ordinal INTEGER PRIMARY KEY,
     node_id TEXT NOT NULL,
     lease_id TEXT NOT NULL,
     stage TEXT NOT NULL,                   -- market.Stage
@@ -105,20 +110,23 @@ CREATE TABLE IF NOT EXISTS lease (
     acked INTEGER NOT NULL DEFAULT 0,      -- sequence of the last ReceiptAck
     windows INTEGER NOT NULL DEFAULT 0,    -- whose rebates we looked after ourselves
     detail TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (node_id, lease_id)
+    UNIQUE (node_id, lease_id)
 );
 CREATE TABLE IF NOT EXISTS receipt (
-    node_id TEXT NOT NULL,
-    lease_id TEXT NOT NULL,
+    lease INTEGER NOT NULL,                -- lease.ordinal
     sequence INTEGER NOT NULL,
     sha256 BLOB NOT NULL,
     log INTEGER NOT NULL,                  -- log.ordinal
     log_index INTEGER NOT NULL,
     gross_msat INTEGER NOT NULL,
-    proof INTEGER NOT NULL,                -- inbox.Proof
-    PRIMARY KEY (node_id, lease_id, sequence)
+    signed INTEGER NOT NULL,               -- the envelope's signature was verified
+    PRIMARY KEY (lease, sequence)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS receipt_pending ON receipt (log, log_index) WHERE proof < 2;
+-- Every good receipt with its lease; final: under a head that the root of trust has signed.
+CREATE VIEW IF NOT EXISTS lease_receipt AS
+    SELECT lease.node_id, lease_id, stage, acked, sequence, sha256, gross_msat, receipt.log,
+        log_index, signed, log_index < size AS final
+    FROM lease JOIN receipt ON receipt.lease = lease.ordinal JOIN log ON log.ordinal = receipt.log;
 -- Money. Amounts in msat.
 CREATE TABLE IF NOT EXISTS ack (
     node_id TEXT NOT NULL,

@@ -14,7 +14,7 @@ from hearth.v1 import log_pb2, session_pb2
 
 from agent.sandbox.exchange import disputes
 from agent.sandbox.exchange.identity import Exchange
-from agent.sandbox.exchange.inbox import Fenced, Proof
+from agent.sandbox.exchange.inbox import Fenced
 from agent.sandbox.exchange.judge import MAX_QUANTITY
 from agent.sandbox.exchange.refusal import Refused
 from agent.sandbox.exchange.store import tally
@@ -72,7 +72,7 @@ def accept(
             session_pb2.NACK_REASON_STALE, f"size {claimed.size} where {before.size} is witnessed"
         )
     rows = db.execute(
-        "SELECT log_index, leaf FROM inbox WHERE log = ? AND log_index >= ? AND log_index < ?"
+        "SELECT log_index, sha256 FROM leaf WHERE log = ? AND log_index >= ? AND log_index < ?"
         " ORDER BY log_index",
         (before.ordinal, before.size, claimed.size),
     )
@@ -114,18 +114,12 @@ def _check_subject(
 
 
 def _acknowledge(db: sqlite3.Connection, exchange: Exchange, node_id: str, head: Head) -> None:
-    """Make the receipts below a head final, and acknowledge each lease's newest."""
-    # "proof < 2" is below Proof.INCLUSION, spelled out so that the partial index serves it. SQLite
-    # takes the other columns of a max() from the row that has it.
-    below = "log = ? AND log_index < ? AND proof < 2"
+    """Acknowledge each lease's newest receipt below a head: those below it are final now."""
+    # SQLite takes the other columns of a max() from the row that has it.
     newest = db.execute(
-        "SELECT lease_id, max(sequence) AS sequence, sha256, gross_msat FROM receipt"  # noqa: S608
-        f" WHERE {below} GROUP BY lease_id",
-        (head.ordinal, head.size),
+        "SELECT lease_id, max(sequence) AS sequence, sha256, gross_msat FROM lease_receipt"
+        " WHERE node_id = ? AND log = ? AND sequence > acked AND final GROUP BY lease_id",
+        (node_id, head.ordinal),
     ).fetchall()
-    db.execute(
-        f"UPDATE receipt SET proof = ? WHERE {below}",  # noqa: S608 - a constant
-        (Proof.INCLUSION, head.ordinal, head.size),
-    )
     for receipt in newest:
         disputes.acknowledge(db, exchange, node_id, receipt)
