@@ -94,11 +94,12 @@ def account(outcome: Outcome) -> Iterator[str]:
         f" {sum(item.invoices_paid for item in money)} paid:"
         f" {msat(sum(item.paid_msat for item in money))} of {msat(due)} due"
     )
-    yield (
-        f"{plural(sum(item.rebates_issued for item in money), 'rebate')}:"
-        f" {msat(sum(item.returned_msat for item in money))} paid back,"
-        f" {msat(sum(item.netted_msat for item in money))} netted"
-    )
+    rebates = sum(item.rebates_issued for item in money)
+    if rebates:
+        yield (
+            f"{plural(rebates, 'rebate')}: {msat(sum(item.returned_msat for item in money))}"
+            f" paid back, {msat(sum(item.netted_msat for item in money))} netted"
+        )
     used, reused = joules(last.energy_mj), joules(last.heat_mj)
     yield f"host: {used} used, {reused} of heat reused"
     for item in outcome.cpu:

@@ -230,7 +230,7 @@ class Demo:
             first_offer_ms=(first - world.agent.started_ns) // 1_000_000,
             cpu=cpu_checks(books, kernel),
             money=money_checks(books, self._agents_books(world)),
-            outage=self._outage is not None and self._outage.done,
+            outage=self._outage is not None and self._outage.lasted,
             proof=proof,
             agent_exit_code=world.agent.stop(),
         )

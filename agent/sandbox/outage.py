@@ -33,7 +33,9 @@ class Outage:
     agent: AgentProcess
     say: Callable[[str], None]
     lease: LeaseKey | None = None  # while it lasts
-    done: bool = False
+    lasted: bool = False  # as long as it should: there is a rebate for it
+    _done: bool = False  # there will be no other
+    _began_s: float = 0.0
     _file: Path | None = None
 
     def advance(self, elapsed_s: float) -> None:
@@ -41,22 +43,23 @@ class Outage:
 
         :param elapsed_s: since the leases run.
         """
-        if self.lease is not None and elapsed_s >= BEGINS_S + LASTS_S:
+        if self.lease is not None and elapsed_s >= self._began_s + LASTS_S:
             self.end()
-        elif self.lease is None and not self.done and elapsed_s >= BEGINS_S:
+            self.lasted = True
+        elif self.lease is None and not self._done and elapsed_s >= BEGINS_S:
+            self._began_s = elapsed_s  # later than it should on a busy machine
             self._begin()
 
     def _begin(self) -> None:
         active = [lease for lease in self.agent.status().leases if lease.cgroup]
+        self._done = True
         if not active:
-            self.done = True
             return
         lease = active[-1]
         self._file = Path(lease.cgroup) / "cgroup.freeze"  # cgroup-v2.rst
         try:
             self._file.write_text("1")
         except OSError as error:
-            self.done = True
             self.say(f"no staged outage: {self._file}: {error.strerror}")
             return
         self.lease = LeaseKey(lease.exchange_id, lease.lease_id)
@@ -69,5 +72,5 @@ class Outage:
             return
         with contextlib.suppress(OSError):  # the lease may have ended meanwhile
             file.write_text("0")
-        self.lease, self.done = None, True
+        self.lease = None
         self.say(f"staged outage over: lease {lease.lease_id[:13]} goes on")

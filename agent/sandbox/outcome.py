@@ -73,7 +73,7 @@ class Outcome:
     first_offer_ms: int | None  # from the agent's start to the first accepted offer
     cpu: tuple[CpuCheck, ...]
     money: tuple[MoneyCheck, ...]
-    outage: bool  # one was staged
+    outage: bool  # one was staged, and lasted
     proof: Proof | None
     agent_exit_code: int
 
