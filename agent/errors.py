@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 refused or found false, 2 usage or configuration, 3 consistent but no root is
 pinned (`hearth verify`), 4 the daemon does not answer, 5 the TPM, 6 an exchange, 7 the journal,
-8 the settlement rail.
+8 the settlement rail, 9 what a command prints has no room where it goes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -26,6 +27,8 @@ from agent.cli import (
 from agent.errors import HearthError
 from attest.errors import AttestError
 from probes.errors import ProbeError
+
+NO_ROOM = 9  # exit code
 
 app = typer.Typer(
     name="hearth",
@@ -85,6 +88,14 @@ def main() -> None:
     except (HearthError, AttestError, ProbeError) as error:
         sys.stderr.write(f"hearth: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(
+            f"hearth: standard output: {error.strerror}; make room, or send it elsewhere\n"
+        )
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has no place
+        sys.exit(NO_ROOM)
 
 
 if __name__ == "__main__":

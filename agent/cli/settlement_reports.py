@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.journal.store import View
 
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+)  # how what a spreadsheet computes begins (OWASP, CSV injection)
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 Exchange = Annotated[
     str, typer.Option("--exchange", help="Only this exchange: the beginning of its id.")
 ]
@@ -248,8 +258,15 @@ def _csv(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: row.get(name) for name in names})
+        writer.writerow({name: _cell(row.get(name)) for name in names})
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula: a name is somebody else's words."""
+    if isinstance(value, str) and value[:1] in FORMULA and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def _lines(rows: Iterable[Mapping[str, object]]) -> str:

@@ -21,6 +21,7 @@ from hearth.admin.v1.admin_pb2_grpc import (
     add_AdminServiceServicer_to_server,
 )
 
+from agent.cli.settlement_reports import _csv
 from agent.cli.socket import ask
 from agent.errors import ConfigError, DaemonError, ExchangeRefused, HearthError, JournalError
 from agent.exchange import enrolment as rows
@@ -167,6 +168,30 @@ def test_what_cannot_be_written_or_counted_is_refused_as_usage(
     assert code == 2, said
     assert "Traceback" not in said
     assert words[-1] in said or "9223372036854775807" in said
+
+
+def test_output_that_has_no_room_is_neither_true_nor_false() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.cli.app", "inventory", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))},
+        )
+    assert done.returncode == 9
+    assert done.stderr == (
+        "hearth: standard output: No space left on device; make room, or send it elsewhere\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [("=1+1", "'=1+1"), ("@sum", "'@sum"), ("-4", "-4"), ("-0.25", "-0.25"), ("-4+1", "'-4+1")],
+)
+def test_no_cell_is_a_formula(text: str, cell: str) -> None:
+    assert _csv([{"name": text}], ["name"]) == f"name\n{cell}\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish"])
