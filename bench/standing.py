@@ -49,7 +49,8 @@ def node(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[Node, int]]:
         config = Config(state_dir=directory, tpm=Tpm(tcti="none"))
         opened = loop.run_until_complete(Node.open(config, Host()))
         try:
-            row = opened.journal.submit(lambda change: enrolment.keep(change, ENROLMENT)).result()
+            kept = opened.journal.submit(lambda change: enrolment.keep(change, ENROLMENT))
+            row, _ = kept.result()
             yield opened, row
         finally:
             opened.close()
