@@ -304,21 +304,25 @@ def _check_no_fall(after: Registers, previous: Registers) -> None:
 
 
 def _check_amount(receipt: Receipt, after: Registers, contract: Contract) -> None:
-    """Compute what the node should have computed, with the function both sides publish."""
+    """Compute what the node should have computed, with the functions both sides publish."""
     delivered = amount.Delivered(
         contract.units,
         {total.resource_class: total.delivered for total in after.totals},
         max(0, after.energy_mj),
     )
-    due = amount.lines(contract.prices, delivered)
     stated = receipt.lines[:]
-    if len(stated) != len(due):
-        raise ReceiptRefused(Wrong.AMOUNT, f"{len(stated)} lines, computed {due}")
-    for line, (index, quantity, msat) in zip(stated, due, strict=True):
+    if len(stated) != len(contract.prices):
+        raise ReceiptRefused(
+            Wrong.AMOUNT, f"{len(stated)} lines for {len(contract.prices)} agreed prices"
+        )
+    gross = 0
+    for index, (line, price) in enumerate(zip(stated, contract.prices, strict=True)):
+        quantity = amount.quantity(price, delivered)
+        msat = amount.msat(price, quantity)
         if line.price_index != index or line.quantity != quantity or line.msat != msat:
-            said = (line.price_index, line.quantity, line.msat)
-            raise ReceiptRefused(Wrong.AMOUNT, f"line {said}, computed {due[index]}")
-    gross = amount.gross(due)
+            said, due = (line.price_index, line.quantity, line.msat), (index, quantity, msat)
+            raise ReceiptRefused(Wrong.AMOUNT, f"line {said}, computed {due}")
+        gross += msat
     if after.gross_msat != gross:
         raise ReceiptRefused(Wrong.AMOUNT, f"gross {after.gross_msat}, computed {gross} msat")
     if gross > MAX_QUANTITY:
