@@ -30,6 +30,11 @@ def up(change: Transaction) -> None:
     change.execute("UPDATE rail SET error = '', down_since_ns = 0")
 
 
+def said(view: View) -> bool:
+    """Whether anything is kept that a rail suffered from."""
+    return view.one("SELECT 1 FROM rail WHERE down_since_ns OR error || warnings != ''") is not None
+
+
 def none(change: Transaction) -> None:
     """Note that there is no rail; how far payments were heard stays."""
     change.execute("UPDATE rail SET error = '', down_since_ns = 0, warnings = ''")

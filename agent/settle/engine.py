@@ -102,8 +102,8 @@ class Settlement:
     async def keep_books(self) -> NoReturn:
         """Bring the books up to the ledger at every change, and let time pass in them."""
         self._rate = await asyncio.to_thread(read_rate, self.node.config)
-        if not self.desk.policy.collects:  # what an earlier rail left behind is nobody's trouble
-            await self.node.journal.write(rail_rows.none)
+        if not self.desk.policy.collects and await self.node.journal.read(rail_rows.said):
+            await self.node.journal.write(rail_rows.none)  # of an earlier rail: nobody's trouble
         loop = asyncio.get_running_loop()
         ticked = loop.time() - TICK_S
         while True:

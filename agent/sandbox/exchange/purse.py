@@ -33,7 +33,6 @@ class Sent:
 
     status: str
     preimage: bytes = b""
-    msat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Purse:
         rows = (await self.call("listsendpays", payment_hash=payment_hash.hex()))["payments"]
         for row in rows:
             if row["status"] == "complete":
-                return Sent("complete", bytes.fromhex(row["payment_preimage"]), row["amount_msat"])
+                return Sent("complete", bytes.fromhex(row["payment_preimage"]))
         if any(row["status"] == "pending" for row in rows):
             return Sent("pending")
         return Sent("failed" if rows else "")
