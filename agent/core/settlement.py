@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from agent.core import payout as payouts
+from agent.core import giving
 from agent.core.bill import UNSURE, Account, Bill, BillState, Mode, Policy, Sum, Terms
 from agent.core.credit import CreditLevel, escalate
+from agent.core.giving import Step
 from agent.core.invoice import Label
 from agent.core.lease import LeaseKey
-from agent.core.payout import OWED, Payout, PayoutKind, PayoutState, Refusal
+from agent.core.payout import OWED, Payout, PayoutKind, PayoutState
 from agent.core.rebate import Level
 from agent.core.settling import (
     Acked,
@@ -36,7 +37,6 @@ from agent.core.settling import (
     Ordered,
     Pay,
     PayoutMoved,
-    PayoutRefused,
     Request,
     Seen,
     Settled,
@@ -67,15 +67,6 @@ def step(
     return account, (*effects, *followed)
 
 
-def with_statement(account: Account, key: str, statement_sha256: bytes) -> Account:
-    """Remember a signed statement of a payout, ours or the exchange's."""
-    item = account.payout(key)
-    if item is None or statement_sha256 in item.statements:
-        return account
-    stated = replace(item, statements=(*item.statements, statement_sha256))
-    return _with_payout(account, stated)
-
-
 def outstanding(account: Account, unix_ns: int) -> tuple[Work, ...]:
     """Return what is to be done outside, by nothing but the account."""
     work: list[Work] = []
@@ -90,9 +81,6 @@ def outstanding(account: Account, unix_ns: int) -> tuple[Work, ...]:
 
 def _over(bill: Bill, unix_ns: int) -> bool:
     return bill.state is BillState.INVOICED and unix_ns >= bill.expire_ns
-
-
-Step = tuple[Account, tuple[Effect, ...]]
 
 
 def _take(account: Account, event: Event, policy: Policy, now_ns: int) -> Step:
@@ -115,17 +103,17 @@ def _take(account: Account, event: Event, policy: Policy, now_ns: int) -> Step:
         case Noticed():
             return _noticed(account, event), ()
         case Judged():
-            return _judged(account, event, now_ns)
+            return giving.judged(account, event, now_ns)
         case Asked():
-            return _asked(account, event, policy, now_ns)
+            return giving.asked(account, event, policy, now_ns)
         case Handed():
-            return _handed(account, event)
+            return giving.handed(account, event)
         case Ordered():
-            return _paying(account, event, ordered_ns=event.unix_ns), ()
+            return giving.paying(account, event, ordered_ns=event.unix_ns), ()
         case Stopped():
-            return _paying(account, event, stopped=True), ()
+            return giving.paying(account, event, stopped=True), ()
         case Traced():
-            return _traced(account, event)
+            return giving.traced(account, event)
         case Tick():
             return account, ()
 
@@ -217,80 +205,6 @@ def _collect(
     return account, (*effects, Collected(bill, msat, preimage, paid_ns))
 
 
-# --- rebates and refunds -------------------------------------------------------------------------
-
-
-def _with_payout(account: Account, item: Payout) -> Account:
-    if account.payout(item.key) is None:
-        return replace(account, payouts=(*account.payouts, item))
-    placed = tuple(item if old.key == item.key else old for old in account.payouts)
-    return replace(account, payouts=placed)
-
-
-def _judged(account: Account, event: Judged, now_ns: int) -> Step:
-    if event.index != account.windows:
-        return account, ()
-    account = replace(account, windows=event.index + 1)
-    if event.rebate.msat == 0:
-        return account, ()
-    key = f"rebate/{event.index}"
-    planned = Payout(key, PayoutKind.REBATE, event.rebate.msat, PayoutState.PLANNED, now_ns)
-    return _with_payout(account, planned), (PayoutMoved(planned, event.rebate),)
-
-
-def _asked(account: Account, event: Asked, policy: Policy, now_ns: int) -> Step:
-    item = account.stated(event.statement_sha256)
-    if item is not None and item.bolt11 == event.text and item.state is PayoutState.PAYING:
-        return account, ()  # the same again
-    setting = payouts.Setting(account.exchange_id, account.lease_id, policy.network, event.unix_ns)
-    refusal = payouts.judge(
-        item, event.statement_sha256, event.invoice, setting, policy.caps, event.spent
-    )
-    if refusal is None and not policy.pays:
-        refusal = Refusal.NO_RAIL
-    named = event.invoice is not None and event.invoice.amount_msat is not None
-    if refusal is None and named and not policy.pays_named:
-        refusal = Refusal.AMOUNT_NAMED
-    if refusal is not None or item is None or event.invoice is None:
-        reason = refusal or Refusal.UNREADABLE
-        return account, (PayoutRefused(event.statement_sha256, reason),)
-    paying = payouts.begin(item, event.text, event.invoice, policy.caps, now_ns)
-    return _with_payout(account, paying), (PayoutMoved(paying),)
-
-
-def _handed(account: Account, event: Handed) -> Step:
-    item = account.payout(event.key)
-    if item is None or item.state not in OWED or item.msat != event.msat:
-        return account, ()  # what a rail may be paying is not taken for paid by hand
-    return _given(account, replace(item, state=PayoutState.PAID, since_ns=event.unix_ns))
-
-
-def _given(account: Account, after: Payout) -> Step:
-    account = _with_payout(account, after)
-    if after.state is PayoutState.PAID and after.kind is PayoutKind.REFUND:
-        account = replace(account, returned=account.returned + after.msat)
-    return account, (PayoutMoved(after),)
-
-
-def _paying(account: Account, event: Ordered | Stopped, **parts: object) -> Account:
-    item = account.payout(event.key)
-    if item is None or item.state is not PayoutState.PAYING:
-        return account
-    if item.payment_hash != event.payment_hash:
-        return account
-    return _with_payout(account, replace(item, **parts))
-
-
-def _traced(account: Account, event: Traced) -> Step:
-    item = account.payout(event.key)
-    if item is None or item.payment_hash != event.payment_hash:
-        return account, ()
-    after = payouts.traced(item, event.trace, event.preimage, event.fee_msat, event.unix_ns)
-    if after.state is item.state:
-        return account, ()
-    return _given(account, after)
-
-
 # --- what follows from where the books stand -----------------------------------------------------
 
 
@@ -364,7 +278,9 @@ def _net(account: Account, due: int, policy: Policy, now_ns: int) -> Step:
         waited = late or account.final or not policy.pays
         if item.kind is PayoutKind.REBATE and item.state in OWED and waited and item.msat < due:
             netted = replace(item, state=PayoutState.NETTED, since_ns=now_ns)
-            account = replace(_with_payout(account, netted), netted=account.netted + item.msat)
+            account = replace(
+                giving.with_payout(account, netted), netted=account.netted + item.msat
+            )
             effects.append(PayoutMoved(netted))
             due -= item.msat
     return account, tuple(effects)
@@ -379,7 +295,7 @@ def _refund(account: Account, policy: Policy, now_ns: int) -> Step:
         return account, ()
     key = f"refund/{len(refunds)}"
     planned = Payout(key, PayoutKind.REFUND, -account.owed, PayoutState.PLANNED, now_ns)
-    return _with_payout(account, planned), (PayoutMoved(planned),)
+    return giving.with_payout(account, planned), (PayoutMoved(planned),)
 
 
 def _watch(account: Account, policy: Policy, now_ns: int) -> Step:

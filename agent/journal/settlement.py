@@ -15,9 +15,10 @@ import msgspec
 
 from agent.core.bill import Account, BillState, Policy
 from agent.core.credit import CreditLevel
+from agent.core.giving import with_statement
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import Payout, PayoutState, Refusal, Spent
-from agent.core.settlement import outstanding, step, with_statement
+from agent.core.settlement import outstanding, step
 from agent.core.settling import (
     Billed,
     Collected,

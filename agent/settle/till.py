@@ -11,7 +11,7 @@ from agent.core.bill import Account
 from agent.core.bolt11 import NotBolt11, decode
 from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
-from agent.core.settlement import with_statement
+from agent.core.giving import with_statement
 from agent.core.settling import Adjusted, Asked, Noticed
 from agent.errors import MalformedMessage, SettlementError
 from agent.journal import ledger, settlement

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from agent.core.availability import Span
 from agent.core.bill import UNSURE, Account, BillState, Mode, Policy, Terms
 from agent.core.credit import CreditLevel
+from agent.core.giving import with_statement
 from agent.core.lease import LeaseKey
 from agent.core.payout import OWED, Caps, PayoutState, Spent
 from agent.core.rebate import Level, Rebate
-from agent.core.settlement import open_account, outstanding, step, with_statement
+from agent.core.settlement import open_account, outstanding, step
 from agent.core.settling import (
     Acked,
     Adjusted,
