@@ -7,7 +7,6 @@ its attempts say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -15,10 +14,9 @@ from typing import Protocol
 from agent.errors import HearthError
 
 MOST_LABEL_BYTES = 128  # lightningd's INVOICE_MAX_LABEL_LEN
-# As long after it was told to pay, a node may still start another attempt: a payment's own
-# `patience_s`, at most this, and a margin. Only then do failed attempts prove anything.
+# As long after it was told to pay, a node may still start another attempt; core.payout waits longer
+# until failed attempts prove anything.
 MOST_PATIENCE_S = 60
-QUIET_AFTER_S = MOST_PATIENCE_S + 30
 
 
 class RailError(HearthError):
@@ -203,16 +201,6 @@ class RailHealth:
     spendable_msat: int | None
     receivable_msat: int | None
     warnings: tuple[str, ...]
-
-
-def may_replace(attempts: Sequence[Attempt], *, since_last_order_s: int) -> bool:
-    """Whether another invoice may be paid in place of the one that was attempted.
-
-    Only when every attempt failed, and the node had the time to end what it was told: a failed
-    attempt may be followed by another one of the same order.
-    """
-    failed = all(attempt.status is AttemptStatus.FAILED for attempt in attempts)
-    return failed and since_last_order_s > QUIET_AFTER_S
 
 
 class Rail(Protocol):

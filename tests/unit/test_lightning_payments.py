@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 import pytest
 
+from agent.core.payout import QUIET_NS, Payout, PayoutKind, PayoutState, traced
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.sandbox.lightningd.command import Command
 from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import ACTIONS, Fault, Network
 from agent.sandbox.lightningd.node import Node
 from agent.sandbox.lightningd.refusal import Refusal
+from agent.settle.errands import read_attempts
 from agent.settle.lightning import LightningNode
 from agent.settle.rail import (
     MOST_PATIENCE_S,
-    QUIET_AFTER_S,
     Attempt,
     AttemptStatus,
     NotPaid,
@@ -27,7 +28,6 @@ from agent.settle.rail import (
     RailDown,
     Reason,
     Unknown,
-    may_replace,
 )
 from tests.fakes.cln_replay import VirtualTime
 
@@ -374,6 +374,7 @@ def test_an_answer_with_another_preimage_is_no_proof(world: World) -> None:
     assert isinstance(LightningNode(Lies(world.payer)).pay(world.order()), Unknown)
 
 
+LIFE_NS = 3600 * 10**9
 ATTEMPTS = {
     status: Attempt(status, 1, 1, 0, None, bytes(32) if status == "complete" else None)
     for status in AttemptStatus
@@ -381,21 +382,30 @@ ATTEMPTS = {
 
 
 @pytest.mark.parametrize(
-    ("attempts", "since_s", "replaceable"),
+    ("attempts", "since_ns", "stopped", "state"),
     [
-        ((), 0, False),
-        ((), QUIET_AFTER_S + 1, True),
-        ((AttemptStatus.FAILED,), QUIET_AFTER_S, False),
-        ((AttemptStatus.FAILED, AttemptStatus.FAILED), QUIET_AFTER_S + 1, True),
-        ((AttemptStatus.FAILED, AttemptStatus.PENDING), 10**6, False),
-        ((AttemptStatus.FAILED, AttemptStatus.COMPLETE), 10**6, False),
+        ((), 0, True, PayoutState.PAYING),
+        ((), QUIET_NS, True, PayoutState.FAILED_SAFE),
+        ((AttemptStatus.FAILED,), QUIET_NS - 1, True, PayoutState.PAYING),
+        ((AttemptStatus.FAILED, AttemptStatus.FAILED), QUIET_NS, True, PayoutState.FAILED_SAFE),
+        ((AttemptStatus.FAILED,), QUIET_NS, False, PayoutState.PAYING),  # it may be tried again
+        ((AttemptStatus.FAILED,), LIFE_NS + QUIET_NS, False, PayoutState.FAILED_SAFE),
+        ((AttemptStatus.FAILED, AttemptStatus.PENDING), 10**18, True, PayoutState.PAYING),
+        ((AttemptStatus.FAILED, AttemptStatus.COMPLETE), 0, True, PayoutState.PAID),
     ],
 )
-def test_what_may_be_replaced(
-    attempts: tuple[AttemptStatus, ...], since_s: int, replaceable: bool
+def test_what_counts_as_failed(
+    attempts: tuple[AttemptStatus, ...], since_ns: int, stopped: bool, state: PayoutState
 ) -> None:
-    rows = [ATTEMPTS[status] for status in attempts]
-    assert may_replace(rows, since_last_order_s=since_s) is replaceable
+    """Only then is another invoice taken in place of this one."""
+    told = Payout(
+        *("rebate/0", PayoutKind.REBATE, 1, PayoutState.PAYING, 0),
+        ordered_ns=1,
+        expire_ns=1 + LIFE_NS,
+        stopped=stopped,
+    )
+    trace, preimage, _ = read_attempts([ATTEMPTS[status] for status in attempts])
+    assert traced(told, trace, preimage, 0, 1 + since_ns).state is state
 
 
 def test_listpays_lags_behind_what_counts(world: World) -> None:
