@@ -8,13 +8,15 @@ PYTHON := .venv/bin/python
 # One part a folder below tests/ that holds long tests; each ends within ten minutes (a unit test
 # sees to it that no long test is outside of them).
 LONG_PARTS := crash attacks settlement deb vm
-# The virtual machine is slow: its tests are parts of their own.
+# Whole systems are slow: each file of their tests is a part of its own.
+DEB_PARTS := files life boot upgrade
 VM_PARTS := life boot disk upgrade
 
 # make demo ARGS="--for 30s --json"
 ARGS :=
 
-.PHONY: help env deb beds machine demo check check-long $(LONG_PARTS:%=check-long-%) $(VM_PARTS:%=check-long-vm-%) proto bench fmt lock clean
+.PHONY: help env deb beds machine demo check check-long $(LONG_PARTS:%=check-long-%) \
+  $(DEB_PARTS:%=check-long-deb-%) $(VM_PARTS:%=check-long-vm-%) proto bench fmt lock clean
 
 help: ## this list
 	sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -39,16 +41,19 @@ machine: deb ## the virtual machine that long tests go on from
 check: env ## what every commit must pass
 	packaging/check
 
-check-long-deb: deb beds
-
 check-long: $(LONG_PARTS:%=check-long-%) ## the long tests, all parts
+
+check-long-deb: $(DEB_PARTS:%=check-long-deb-%)
+
+$(DEB_PARTS:%=check-long-deb-%): check-long-deb-%: deb beds
+	echo "== long tests: deb, $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/deb/test_$*.py
 
 check-long-vm: $(VM_PARTS:%=check-long-vm-%)
 
 $(VM_PARTS:%=check-long-vm-%): check-long-vm-%: machine
 	echo "== long tests: vm, $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/vm/test_$*.py
 
-$(filter-out check-long-vm,$(LONG_PARTS:%=check-long-%)): check-long-%: env
+$(filter-out check-long-deb check-long-vm,$(LONG_PARTS:%=check-long-%)): check-long-%: env
 	echo "== long tests: $*" && timeout --foreground 600 .venv/bin/pytest --long -m long tests/$*
 
 proto: env ## generate the Python messages from proto/

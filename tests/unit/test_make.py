@@ -29,9 +29,11 @@ def test_every_long_test_is_in_a_part_of_check_long() -> None:
     assert folders <= set(parts.split())
 
 
-def test_every_test_of_the_virtual_machine_is_a_part_of_its_own() -> None:
-    (parts,) = re.findall(r"^VM_PARTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    files = {file.stem for file in (ROOT / "tests" / "vm").glob("test_*.py")}
+@pytest.mark.parametrize("systems", ["deb", "vm"])
+def test_every_file_of_tests_on_whole_systems_is_a_part_of_its_own(systems: str) -> None:
+    text = (ROOT / "Makefile").read_text()
+    (parts,) = re.findall(rf"^{systems.upper()}_PARTS := (.+)$", text, re.MULTILINE)
+    files = {file.stem for file in (ROOT / "tests" / systems).glob("test_*.py")}
     assert files == {f"test_{part}" for part in parts.split()}
 
 

@@ -46,6 +46,14 @@ def test_the_daemon_holds_nothing_that_it_should_not(world: World) -> None:
     assert "0" not in facts["Uid"].split()
 
 
+def test_it_takes_little_memory_with_its_tpm_and_an_exchange(world: World) -> None:
+    """The bar of idle memory, where most of what the daemon loads is in use."""
+    resident = world.machine.run(
+        "grep VmRSS /proc/$(systemctl show --value -p MainPID hearth-agent)/status"
+    )
+    assert int(resident.split()[1]) <= 72 * 1024
+
+
 def test_a_lease_is_a_slice_with_its_limits_in_force(world: World, lease: str, tenant: str) -> None:
     status = world.lease(lease)
     directory = status.cgroup

@@ -60,7 +60,8 @@ def test_an_extension_for_each_python_and_no_bytecode(package: Path) -> None:
 def test_lintian_has_no_errors_and_each_override_its_reason(
     package: Path, lightning_package: Path
 ) -> None:
-    command = ["lintian", "--profile", "debian", "--fail-on", "error,warning", "--show-overrides"]
+    # Not --show-overrides: what is overridden would then count for --fail-on.
+    command = ["lintian", "--profile", "debian", "--fail-on", "error,warning", "--display-info"]
     done = subprocess.run(
         [*command, package, lightning_package],
         capture_output=True,
