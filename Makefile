@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 
 # One part a folder below tests/ that holds long tests; each ends within ten minutes (a unit test
 # sees to it that no long test is outside of them).
-LONG_PARTS := crash attacks settlement deb vm
+LONG_PARTS := crash settlement deb vm
 # Whole systems are slow: each file of their tests is a part of its own.
 DEB_PARTS := files life boot upgrade
 VM_PARTS := life boot disk upgrade
