@@ -11,7 +11,7 @@ from collections import deque
 
 from hearth.v1.session_pb2 import SessionRequest
 
-AHEAD = 16  # messages of at most 256 KiB
+AHEAD = 4  # messages: of batches as large as may be, more than the store takes at once
 
 
 class Intake:
