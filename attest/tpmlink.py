@@ -121,7 +121,11 @@ class Link:
     def _flush_stale(self) -> None:
         for wanted in (_TRANSIENT, _LOADED_SESSIONS):
             for handle in list(ekread.handles(self._esapi, wanted)):
-                self._esapi.flush_context(self._esapi.tr_from_tpmpublic(handle))
+                try:
+                    self._esapi.flush_context(self._esapi.tr_from_tpmpublic(handle))
+                except TSS2_Exception as error:
+                    if error.error != TPM2_RC.HANDLE and error.rc not in TAKEN_AWAY:
+                        raise  # else whoever left it there has flushed it meanwhile
 
     def _primary(self, template: bytes, hierarchy: Any) -> tuple[Any, tcg.Public]:
         """TPM2_CreatePrimary: the handle and the public area."""

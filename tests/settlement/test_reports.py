@@ -26,7 +26,7 @@ from agent.settle import focus, report
 from agent.settle.alarms import alarms
 from agent.settle.engine import read_rate
 from agent.settle.focus import Issuer
-from agent.settle.rail import RailDown
+from agent.settle.rail import Payment, RailDown
 from agent.settle.report import Row
 from agent.settle.statement import StatementRail
 from tests.fakes import spine
@@ -297,10 +297,17 @@ async def test_statements_are_paid_by_hand(tmp_path: Path) -> None:
     shop.world.node.close()
 
 
+class Impatient(StatementRail):
+    """Looks once: nobody types while a test runs."""
+
+    async def paid_after(self, pay_index: int, wait_s: int) -> tuple[Payment, ...]:
+        return await super().paid_after(pay_index, 0)
+
+
 async def test_what_is_given_back_by_hand_is_entered_by_hand(tmp_path: Path) -> None:
     folder = tmp_path / "statements"
     settings = msgspec.structs.replace(MONEY, rail="statement", directory=str(folder))
-    shop = await Shop.open(tmp_path, settlement=settings, rail=StatementRail(folder))
+    shop = await Shop.open(tmp_path, settlement=settings, rail=Impatient(folder))
     await shop.world.lease()
     await shop.minutes(3)
     await shop.acknowledge()
