@@ -264,7 +264,8 @@ class Terminal:
         self.descriptor, other = pty.openpty()
         termios.tcsetwinsize(other, (LINES, COLUMNS))
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", *run.command(*words)],
+            # As from a shell: what was started without job control has Ctrl-C ignored.
+            ["env", "--default-signal=INT", "setsid", "--ctty", *run.command(*words)],
             env=run.environment,
             stdin=other,
             stdout=other,
@@ -288,9 +289,12 @@ class Terminal:
 
     def wait(self) -> int:
         """Read what is left and return the exit code."""
+        deadline = time.monotonic() + PATIENCE_S
         with contextlib.suppress(OSError):  # EIO: the other side is closed
-            while content := os.read(self.descriptor, 65536):
-                self.shown += content.decode(errors="replace")
+            while True:
+                assert time.monotonic() < deadline, self.shown[-3000:]
+                if select.select([self.descriptor], [], [], 0.2)[0]:
+                    self.shown += os.read(self.descriptor, 65536).decode(errors="replace")
         return self.process.wait(PATIENCE_S)
 
     def close(self) -> None:
