@@ -122,7 +122,19 @@ async def serve(options: Options) -> None:
     finally:
         service.end_all("shutting down")
         await asyncio.gather(enrolment_server.stop(GRACE_S), session_server.stop(GRACE_S))
+        await _calls_over()
         store.close()
+
+
+async def _calls_over() -> None:
+    """Wait for the tasks of gRPC's calls.
+
+    A server's `stop` returns before they do, and each that still stands when the loop closes prints
+    a trace and keeps what it holds.
+    """
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        await asyncio.wait(rest, timeout=GRACE_S)
 
 
 async def _run(
