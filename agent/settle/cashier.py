@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -80,22 +80,30 @@ class Cashier:
 
     async def run_errands(self) -> NoReturn:
         """Do at the rail what the books ask for, one after another."""
+
+        async def step() -> None:
+            self.engine.work.clear()
+            await self._round()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self.engine.work.wait()
+
+        await self._over_and_over(step)
+
+    async def _over_and_over(self, step: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Take a step for ever: after longer and longer pauses while the rail is down."""
         pause = FIRST_PAUSE_S
         while True:
-            self.engine.work.clear()
             try:
-                await self._round()
+                await step()
                 pause = FIRST_PAUSE_S
-            except RailDown as error:
+            except RailError as error:
                 await self._note_down(str(error))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 await asyncio.sleep(pause)
             except Overloaded as error:
                 logger.warning("journal_overloaded", error=str(error))
                 await self.node.clock.sleep(SECOND)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self.engine.work.wait()
 
     async def _round(self) -> None:
         accounts = await self.node.journal.read(settlement.open_accounts)
@@ -138,21 +146,14 @@ class Cashier:
 
     async def hear_payments(self) -> NoReturn:
         """Wait for payments, from where the journal is."""
-        pause = FIRST_PAUSE_S
-        while True:
-            began = asyncio.get_running_loop().time()
-            try:
-                heard = await self._hear()
-                pause = FIRST_PAUSE_S
-                if not heard and asyncio.get_running_loop().time() - began < 1:
-                    await asyncio.sleep(1)  # a rail that does not wait
-            except RailError as error:
-                await self._note_down(str(error))
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-                await asyncio.sleep(pause)
-            except Overloaded as error:
-                logger.warning("journal_overloaded", error=str(error))
-                await self.node.clock.sleep(SECOND)
+        loop = asyncio.get_running_loop()
+
+        async def step() -> None:
+            began = loop.time()
+            if not await self._hear() and loop.time() - began < 1:
+                await asyncio.sleep(1)  # a rail that does not wait
+
+        await self._over_and_over(step)
 
     async def _hear(self) -> bool:
         """Enter what was paid since the last look; whether there was any."""
