@@ -39,7 +39,7 @@ from agent.market import Market
 from agent.metering import Metering
 from agent.node import Node
 from agent.offering import LIMITS_NOT_ENFORCED, Offering
-from agent.sampler import Batch, Latest, watch
+from agent.sampler import Latest, watch
 from agent.sensors import configured
 from agent.settle.engine import Settlement
 from agent.supervise import Backoff, every, forever, retrying
@@ -310,12 +310,9 @@ async def run(config: Config, host: Host | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node.journal.on_commit = lambda: loop.call_soon_threadsafe(daemon.wake)
-    desk = admin.Admin(
+    answers = admin.Admin(
         node, daemon.metering, daemon.latest, daemon.links, daemon.enroll, daemon.settlement.adjust
     )
-
-    def take(batch: Batch) -> None:
-        daemon.metering.take(batch)
 
     server: grpc.aio.Server | None = None
     try:
@@ -323,7 +320,7 @@ async def run(config: Config, host: Host | None = None) -> None:
         enrolments = await node.journal.read(known)
         # Before anybody can ask us to enrol: a key that is not recorded yet would be swept away.
         await asyncio.to_thread(tls_keys.sweep, node.state, [each for _, each in enrolments])
-        server = await admin.serve(desk, Path(config.admin_socket))
+        server = await admin.serve(answers, Path(config.admin_socket))
         async with asyncio.TaskGroup() as tasks:
             daemon.tasks = tasks
             for row, enrolment in enrolments:
@@ -339,7 +336,7 @@ async def run(config: Config, host: Host | None = None) -> None:
                 **(daemon.cashier.tasks() if daemon.cashier is not None else {}),
                 **{
                     f"probe-{place}-{probe.name}": watch(
-                        probe, host, node.clock, daemon.latest, take
+                        probe, host, node.clock, daemon.latest, daemon.metering.take
                     )
                     for place, probe in enumerate(probes)
                 },
