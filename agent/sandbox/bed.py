@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -22,102 +20,40 @@ import grpc
 from hearth.admin.v1 import admin_pb2
 from hearth.admin.v1.admin_pb2_grpc import AdminServiceStub
 
-from agent.errors import HearthError
+from agent.sandbox.child import ANSWER_S, START_S, BedError, Child, end, tail
 from agent.sandbox.purses import OPERATOR, LightningProcess, agent_configuration
 from agent.sandbox.swtpm import Swtpm
 
-START_S = 20.0
-ANSWER_S = 15.0
-STOP_S = 15.0
 
-
-class BedError(HearthError):
-    """Part of the sandbox does not start or answer; its log says why."""
-
-
-def _end(process: subprocess.Popen[Any], *, kill: bool = False) -> None:
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-    if process.poll() is None:
-        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return " | ".join(lines[-5:]) or "no log"
-
-
-@dataclass(slots=True)
 class ExchangeProcess:
     """One sandbox exchange; started again it is on the same ports with the same books."""
 
-    directory: Path
-    name: str
-    options: tuple[str, ...]
-    ready: dict[str, Any] = field(default_factory=dict)
-    _process: subprocess.Popen[str] | None = None
-
-    @property
-    def _log(self) -> Path:
-        return self.directory.with_suffix(".log")
+    def __init__(self, directory: Path, name: str, options: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.name = name
+        self.options = options
+        self.ready: dict[str, Any] = {}
+        self._child = Child(f"exchange {name}", directory.with_suffix(".log"))
 
     @property
     def pid(self) -> int:
         """Its process id; 0 while it is down."""
-        return self._process.pid if self._process is not None else 0
+        return self._child.pid
 
     def start(self) -> None:
         """Start it and wait until it says where it listens.
 
         :raises BedError: when it does not.
         """
-        command = [sys.executable, "-m", "agent.sandbox.exchange", "--dir", str(self.directory)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--name", self.name, *self.options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,  # Ctrl-C in a terminal is for us to pass on
-            )
-        self.ready = self._line(START_S)
-
-    def _line(self, seconds: float) -> dict[str, Any]:
-        out = self._process.stdout if self._process is not None else None
-        if out is None or not select.select([out], [], [], seconds)[0]:
-            raise BedError(f"exchange {self.name} does not answer: {_tail(self._log)}")
-        line = out.readline()
-        if not line:
-            raise BedError(f"exchange {self.name} ended: {_tail(self._log)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        options = ("--dir", str(self.directory), "--name", self.name, *self.options)
+        self.ready = self._child.start("agent.sandbox.exchange", *options)
 
     def command(self, **words: object) -> dict[str, Any]:
         """Give it one command and return its answer.
 
         :raises BedError: when it is down or refuses.
         """
-        process = self._process
-        if process is None or process.stdin is None:
-            raise BedError(f"exchange {self.name} is down")
-        try:
-            process.stdin.write(json.dumps(words) + "\n")
-            process.stdin.flush()
-        except OSError as error:
-            raise BedError(f"exchange {self.name} is down: {_tail(self._log)}") from error
-        answer = self._line(ANSWER_S)
-        if not answer.get("ok"):
-            raise BedError(f"exchange {self.name} refuses {words}: {answer.get('error')}")
-        return answer
+        return self._child.command(**words)
 
     def figures(self) -> dict[str, Any]:
         """What it knows of its only node; empty before one has enrolled."""
@@ -126,15 +62,11 @@ class ExchangeProcess:
 
     def kill(self) -> None:
         """kill -9."""
-        if self._process is not None:
-            _end(self._process, kill=True)
-            self._process = None
+        self._child.end(kill=True)
 
     def stop(self) -> None:
         """End it in good order."""
-        if self._process is not None:
-            _end(self._process)
-            self._process = None
+        self._child.end()
 
 
 @dataclass(slots=True)
@@ -163,14 +95,14 @@ class SiteProcess:
         deadline = time.monotonic() + START_S
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise BedError(f"the site does not start: {_tail(self.directory / 'site.log')}")
+                raise BedError(f"the site does not start: {tail(self.directory / 'site.log')}")
             time.sleep(0.02)
         self.ports = json.loads(ready.read_text())
 
     def stop(self) -> None:
         """End it in good order."""
         if self._process is not None:
-            _end(self._process)
+            end(self._process)
             self._process = None
 
     def configuration(self, heat_seconds: int, energy_seconds: int) -> str:
@@ -246,9 +178,9 @@ class AgentProcess:
                 return self.status()
             except BedError:
                 if self.process is None or self.process.poll() is not None:
-                    raise BedError(f"the agent ended: {_tail(self.log)}") from None
+                    raise BedError(f"the agent ended: {tail(self.log)}") from None
                 if time.monotonic() > deadline:
-                    raise BedError(f"the agent does not answer: {_tail(self.log)}") from None
+                    raise BedError(f"the agent does not answer: {tail(self.log)}") from None
                 time.sleep(0.05)
 
     def status(self) -> admin_pb2.StatusResponse:
@@ -289,14 +221,14 @@ class AgentProcess:
     def kill(self) -> None:
         """kill -9."""
         if self.process is not None:
-            _end(self.process, kill=True)
+            end(self.process, kill=True)
             self.process = None
 
     def stop(self) -> int:
         """End it in good order and return its exit code."""
         if self.process is None:
             return 0
-        _end(self.process)
+        end(self.process)
         code = self.process.returncode
         self.process = None
         return code

@@ -3,66 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import select
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import HearthError
+from agent.sandbox.child import Child
 from agent.sandbox.exchange.purse import Purse
 from agent.sandbox.exchange.purse import PurseError as ExchangePurseError
 
-START_S = 20.0
-ANSWER_S = 10.0
-STOP_S = 10.0
 OPERATOR = "operator"
 PLAY_NETWORKS = ("regtest", "signet", "testnet")
 
 
 class PurseError(HearthError):
-    """The double does not start or answer."""
+    """The Lightning nodes that were named cannot serve a demo."""
 
 
-@dataclass(slots=True)
 class LightningProcess:
     """A network of doubles, one node a name; it keeps its books over kill -9."""
 
-    directory: Path
-    names: Sequence[str]
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _process: subprocess.Popen[str] | None = None
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self.directory = directory
+        self.names = names
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self._child = Child("the lightning double", directory.with_suffix(".log"))
 
     def start(self) -> None:
         """Start it and wait until it says where its nodes listen.
 
-        :raises PurseError: when it does not.
+        :raises BedError: when it does not.
         """
-        command = [sys.executable, "-m", "agent.sandbox.lightningd", "--dir", str(self.directory)]
-        with self.directory.with_suffix(".log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--keep", "--peers", *self.names],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        self.nodes = self._line(START_S)
-
-    def _line(self, seconds: float) -> dict[str, Any]:
-        out = self._process.stdout if self._process is not None else None
-        if out is None or not select.select([out], [], [], seconds)[0]:
-            raise PurseError(f"{self.directory}: the lightning double does not answer")
-        line = out.readline()
-        if not line:
-            raise PurseError(f"{self.directory}: the lightning double ended; see its log")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        options = ("--dir", str(self.directory), "--keep", "--peers", *self.names)
+        self.nodes = self._child.start("agent.sandbox.lightningd", *options)
 
     def socket(self, name: str) -> Path:
         """Where a node listens."""
@@ -71,40 +45,18 @@ class LightningProcess:
     def command(self, **words: object) -> dict[str, Any]:
         """Give it one order; `python -m agent.sandbox.lightningd --help` lists them.
 
-        :raises PurseError: when it is down or refuses.
+        :raises BedError: when it is down or refuses.
         """
-        process = self._process
-        if process is None or process.stdin is None:
-            raise PurseError(f"{self.directory}: the lightning double is down")
-        process.stdin.write(json.dumps(words) + "\n")
-        process.stdin.flush()
-        answer = self._line(ANSWER_S)
-        if not answer.get("ok"):
-            raise PurseError(f"{words}: {answer.get('error')}")
-        return answer
+        return self._child.command(**words)
 
     @property
     def pid(self) -> int:
         """Its process id; 0 while it is down."""
-        return self._process.pid if self._process is not None else 0
+        return self._child.pid
 
     def stop(self, *, kill: bool = False) -> None:
         """End it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-        if kill:
-            process.kill()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        self._child.end(kill=kill)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from agent.core.lease import LeaseKey
 from agent.errors import CgroupError
 from agent.leases import Places
-from agent.sandbox.bed import AgentProcess, BedError, ExchangeProcess
+from agent.sandbox.bed import AgentProcess, ExchangeProcess
 from agent.sandbox.books import ENDED
+from agent.sandbox.child import BedError
 from agent.sandbox.workload import Workload, WorkloadError
 
 UNITS = {"VCPU": 1, "MEMORY_MB": 256}

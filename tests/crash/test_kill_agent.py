@@ -22,8 +22,9 @@ from agent.journal import fsck
 from agent.journal.store import View, connect
 from agent.sandbox import bed
 from agent.sandbox.audit import Page, audit
-from agent.sandbox.bed import Bed, BedError, ExchangeProcess
+from agent.sandbox.bed import Bed, ExchangeProcess
 from agent.sandbox.books import ENDED
+from agent.sandbox.child import BedError
 from agent.sandbox.tenants import cpu_ms
 from agent.sandbox.workload import Workload, WorkloadError
 from probes.host import Host

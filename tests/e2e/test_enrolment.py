@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent.sandbox import bed
-from agent.sandbox.bed import Bed, BedError, ExchangeProcess
+from agent.sandbox.bed import Bed, ExchangeProcess
+from agent.sandbox.child import BedError
 
 
 @pytest.fixture

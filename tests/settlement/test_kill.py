@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.sandbox.bed import Bed, BedError
+from agent.sandbox.bed import Bed
+from agent.sandbox.child import BedError
 from agent.sandbox.exchange.purse import Purse
 from agent.sandbox.lightningd.network import POINTS
 from tests.fakes.money_bed import hearth, lease, opened, until

@@ -21,7 +21,8 @@ import pytest
 from hearth.admin.v1 import admin_pb2
 from hearth.admin.v1.admin_pb2_grpc import AdminServiceStub
 
-from agent.sandbox.bed import BedError, ExchangeProcess
+from agent.sandbox.bed import ExchangeProcess
+from agent.sandbox.child import BedError
 
 ROOT = Path(__file__).parents[2]
 BED = ROOT / "tests" / "testbed"

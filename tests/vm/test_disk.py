@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.sandbox.bed import BedError
+from agent.sandbox.child import BedError
 
 from .conftest import UNITS, World, until
 
