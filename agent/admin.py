@@ -89,7 +89,7 @@ class Admin(AdminServiceServicer):
         self._enroll = enroll
         self._adjust = adjust
 
-    async def Status(  # noqa: N802 - the name is the service's
+    async def Status(
         self, request: admin_pb2.StatusRequest, context: Context
     ) -> admin_pb2.StatusResponse:
         """Say how things stand."""
@@ -254,7 +254,7 @@ class Admin(AdminServiceServicer):
                 )
         return steps
 
-    async def Enroll(  # noqa: N802 - the name is the service's
+    async def Enroll(
         self, request: admin_pb2.EnrollRequest, context: EnrollContext
     ) -> admin_pb2.EnrollResponse:
         """Enrol and start the session."""
@@ -268,7 +268,7 @@ class Admin(AdminServiceServicer):
             assurance=enum(common_pb2.AssuranceClass, done.assurance),
         )
 
-    async def Adjust(  # noqa: N802 - the name is the service's
+    async def Adjust(
         self, request: admin_pb2.AdjustRequest, context: AdjustContext
     ) -> admin_pb2.AdjustResponse:
         """Correct what a lease owes."""

@@ -168,9 +168,7 @@ class Node:
             raise
         root: Root | None = None
         try:
-            inventory = take(host)
-            for key, wrong in overreserved(config, dict(resources(inventory))):
-                raise ConfigError(f"{key}: {wrong}")  # noqa: TRY301 - closes what is open
+            inventory = _take(config, host)
             root = await opening
             return await _introduce(config, host, root, journal, lock, inventory)
         except BaseException:
@@ -270,6 +268,14 @@ def host_reserve(config: Config) -> dict[str, int]:
         "PGPU": config.reserve.pgpu,
     }
     return {name: count for name, count in sorted(reserve.items()) if count}
+
+
+def _take(config: Config, host: Host) -> Inventory:
+    """:raises ConfigError: for a reserve of more than there is."""
+    inventory = take(host)
+    for key, wrong in overreserved(config, dict(resources(inventory))):
+        raise ConfigError(f"{key}: {wrong}")
+    return inventory
 
 
 async def _introduce(

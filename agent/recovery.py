@@ -11,7 +11,7 @@ from agent.core.meter import LeaseMeter, Quality
 from agent.core.receipt import MILLISECOND_NS, VCPU
 from agent.journal import ledger
 from agent.journal.ledger import Stored
-from agent.journal.store import View
+from agent.journal.store import View, any_of
 from agent.leases import Places, name_of
 from agent.wire import signed
 from attest.formats import decode_envelope
@@ -86,11 +86,10 @@ def left_behind(view: View, places: Places) -> list[LeaseKey]:
         there = {path.name for path in places.root.iterdir()}
     except OSError:
         return []
-    marks = ",".join("?" * len(ENDED))
-    query = (
-        "SELECT exchange_id, lease_id FROM leases JOIN exchanges ON exchanges.id = exchange"  # noqa: S608 - constant
-        f" WHERE state IN ({marks})"
+    rows = view.all(
+        "SELECT exchange_id, lease_id FROM leases JOIN exchanges ON exchanges.id = exchange"
+        " WHERE state IN (SELECT value FROM json_each(?))",
+        any_of(ENDED),
     )
-    rows = view.all(query, *(int(state) for state in ENDED))
     ended = (LeaseKey(exchange_id, lease_id) for exchange_id, lease_id in rows)
     return [key for key in ended if name_of(key) in there]

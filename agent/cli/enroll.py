@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.config import Config
 
 ENROL_DEADLINE_S = 120.0
+STANDARD_INPUT = "-"
 
 
 def enroll(
@@ -41,7 +42,7 @@ def enroll(
 
     pem = _roots(ca) if ca else b""
     settings = load(config)
-    if token == "-":  # noqa: S105 - the usual name of standard input
+    if token == STANDARD_INPUT:
         token = typer.get_text_stream("stdin").readline().strip()
     enrol = _by_daemon if held(Path(settings.state_dir)) else _by_hand
     name, exchange_id, assurance = enrol(settings, url, token, pem)

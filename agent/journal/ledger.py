@@ -28,7 +28,7 @@ from agent.core.lease import (
 from agent.core.ledger import OfferTerms
 from agent.core.receipt import Receipt
 from agent.journal.scribe import Scribe, append
-from agent.journal.store import Transaction, View
+from agent.journal.store import Transaction, View, any_of
 from agent.wire.requests import offered
 from agent.wire.statements import encode_decision, encode_receipt, encode_update
 from attest.envelope import Envelope
@@ -61,7 +61,8 @@ class _Held(msgspec.Struct):
 
 _HELD = msgspec.msgpack.Decoder(_Held)
 _LEASE = msgspec.msgpack.Decoder(Lease)
-_COLUMNS = "id, exchange, body, closed_ns, acked_through, acked_msat"
+_SELECT = "SELECT id, exchange, body, closed_ns, acked_through, acked_msat FROM leases"
+_LISTED = "(SELECT value FROM json_each(?))"
 
 
 def _stored(row: tuple[int, int, bytes, int, int, int]) -> Stored:
@@ -77,28 +78,22 @@ def exchange_row(view: View, exchange_id: str) -> int | None:
 
 def find(view: View, exchange: int, lease_id: str) -> Stored | None:
     """One lease of one exchange."""
-    row = view.one(
-        f"SELECT {_COLUMNS} FROM leases WHERE exchange = ? AND lease_id = ?",  # noqa: S608 - constant
-        exchange,
-        lease_id,
-    )
+    row = view.one(_SELECT + " WHERE exchange = ? AND lease_id = ?", exchange, lease_id)
     return None if row is None else _stored(row)
 
 
 def by_row(view: View, row: int) -> Stored | None:
     """One lease by its row."""
-    found = view.one(f"SELECT {_COLUMNS} FROM leases WHERE id = ?", row)  # noqa: S608 - constant
+    found = view.one(_SELECT + " WHERE id = ?", row)
     return None if found is None else _stored(found)
 
 
 def leases(view: View, states: Iterable[LeaseState] | None = None) -> list[Stored]:
     """All leases in these states, oldest first; None: in any."""
     if states is None:
-        return [_stored(row) for row in view.all(f"SELECT {_COLUMNS} FROM leases ORDER BY id")]  # noqa: S608
-    wanted = [int(state) for state in states]
-    marks = ",".join("?" * len(wanted))
-    query = f"SELECT {_COLUMNS} FROM leases WHERE state IN ({marks}) ORDER BY id"  # noqa: S608
-    return [_stored(row) for row in view.all(query, *wanted)]
+        return [_stored(row) for row in view.all(_SELECT + " ORDER BY id")]
+    query = _SELECT + " WHERE state IN " + _LISTED + " ORDER BY id"
+    return [_stored(row) for row in view.all(query, any_of(states))]
 
 
 def put(change: Transaction, exchange: int, lease: Lease) -> None:
@@ -116,9 +111,8 @@ def put(change: Transaction, exchange: int, lease: Lease) -> None:
 
 def free(view: View, total: Units, now: Instant) -> dict[str, int]:
     """What may still be granted of `total`, by what all leases of all exchanges hold."""
-    marks = ",".join("?" * len(HOLDING))
-    query = f"SELECT body FROM leases WHERE state IN ({marks})"  # noqa: S608 - constant
-    rows = view.all(query, *(int(state) for state in HOLDING))
+    query = "SELECT body FROM leases WHERE state IN (SELECT value FROM json_each(?))"
+    rows = view.all(query, any_of(HOLDING))
     held = [_HELD.decode(body) for (body,) in rows]
     return rules.available(total, [item.units for item in held if rules.holds(item, now)])
 

@@ -32,7 +32,7 @@ from agent.core.settling import (
 from agent.journal import ledger
 from agent.journal.ledger import Stored
 from agent.journal.scribe import Scribe
-from agent.journal.store import Transaction, View
+from agent.journal.store import Transaction, View, any_of
 from agent.wire import money
 from attest.formats import encode_envelope
 
@@ -83,13 +83,13 @@ def behind(view: View, states: Sequence[LeaseState]) -> list[int]:
 
     :param states: of leases that have books while they last.
     """
-    marks = ",".join("?" * len(states))
     rows = view.all(
-        "SELECT l.id FROM leases l LEFT JOIN accounts a ON a.lease = l.id"  # noqa: S608 - placeholders only
-        f" WHERE (a.open = 1 OR l.state IN ({marks})) AND (a.lease IS NULL OR (a.state, a.receipts,"
-        " a.acked_through, a.acked_msat) != (l.state, (SELECT coalesce(max(sequence), 0)"
-        " FROM receipts WHERE lease = l.id), l.acked_through, l.acked_msat)) ORDER BY l.id",
-        *map(int, states),
+        "SELECT l.id FROM leases l LEFT JOIN accounts a ON a.lease = l.id"
+        " WHERE (a.open = 1 OR l.state IN (SELECT value FROM json_each(?)))"
+        " AND (a.lease IS NULL OR (a.state, a.receipts, a.acked_through, a.acked_msat)"
+        " != (l.state, (SELECT coalesce(max(sequence), 0) FROM receipts WHERE lease = l.id),"
+        " l.acked_through, l.acked_msat)) ORDER BY l.id",
+        any_of(states),
     )
     return [int(row[0]) for row in rows]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import queue
 import sqlite3
 import threading
@@ -99,6 +100,11 @@ def _full(error: BaseException | None) -> bool:
     """Whether the disk has no room left (EDQUOT counts)."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+
+
+def any_of(values: Iterable[int]) -> str:
+    """What `IN (SELECT value FROM json_each(?))` takes for its parameter."""
+    return json.dumps([int(value) for value in values])
 
 
 class View:

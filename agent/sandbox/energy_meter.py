@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from typing import cast
 
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
@@ -50,8 +51,7 @@ class EnergyMeter:
             device, address=("127.0.0.1", 0), trace_packet=self._on_packet
         )
         await self._server.serve_forever(background=True)
-        listener = self._server.transport
-        assert isinstance(listener, asyncio.Server)  # noqa: S101 - what listen() leaves there
+        listener = cast("asyncio.Server", self._server.transport)
         self.port = listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

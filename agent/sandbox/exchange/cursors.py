@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 
@@ -103,9 +104,9 @@ def _item(envelope: bytes, log_index: int | None) -> session_pb2.DeliveredEnvelo
 
 def _lease_cursors(db: sqlite3.Connection, node_id: str) -> list[session_pb2.LeaseCursor]:
     rows = db.execute(
-        f"SELECT lease_id, max(sequence) AS sequence, sha256 FROM lease_receipt"  # noqa: S608 - placeholders only
-        f" WHERE node_id = ? AND stage NOT IN ({', '.join('?' * len(ENDED))}) GROUP BY lease_id",
-        (node_id, *ENDED),
+        "SELECT lease_id, max(sequence) AS sequence, sha256 FROM lease_receipt WHERE node_id = ?"
+        " AND stage NOT IN (SELECT value FROM json_each(?)) GROUP BY lease_id",
+        (node_id, json.dumps(ENDED)),
     )
     return [
         session_pb2.LeaseCursor(

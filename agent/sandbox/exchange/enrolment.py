@@ -60,7 +60,7 @@ class EnrollmentService(EnrollmentServiceServicer):
         self._store = store
         self._pinned = pinned
 
-    async def Enroll(self, request_iterator: object, context: _Stream) -> None:  # noqa: N802
+    async def Enroll(self, request_iterator: object, context: _Stream) -> None:
         """Enrol one node. A call that fails has changed nothing."""
         try:
             await self._enrol(context)

@@ -34,7 +34,7 @@ class ExchangeService(ExchangeServiceServicer):
         self._store = store
         self._faults = faults
 
-    async def Session(self, request_iterator: object, context: Stream) -> None:  # noqa: N802
+    async def Session(self, request_iterator: object, context: Stream) -> None:
         """Hold one stream; a newer one of the same node ends it."""
         session = NodeSession(
             self._exchange,
@@ -50,7 +50,7 @@ class ExchangeService(ExchangeServiceServicer):
             if self.sessions.get(session.node_id) is session:
                 del self.sessions[session.node_id]
 
-    async def RenewCertificate(  # noqa: N802
+    async def RenewCertificate(
         self, request: session_pb2.RenewCertificateRequest, context: _Context
     ) -> session_pb2.RenewCertificateResponse:
         """Certify a new TLS key.
@@ -87,7 +87,7 @@ class ExchangeService(ExchangeServiceServicer):
             expire_time=timestamp(int(issued.end.timestamp()) * 10**9),
         )
 
-    async def ListEnvelopes(  # noqa: N802
+    async def ListEnvelopes(
         self, request: session_pb2.ListEnvelopesRequest, context: _Context
     ) -> AsyncIterator[session_pb2.ListEnvelopesResponse]:
         """Hand the node's own envelopes back, in delivery order, also the refused ones."""
