@@ -17,12 +17,15 @@ import asyncio
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+from agent.core.bounds import MOST_MSAT
 from agent.settle.rail import (
+    MOST_LABEL_BYTES,
     Attempt,
     DecodedInvoice,
     Invoice,
@@ -39,10 +42,12 @@ from agent.settle.rail import (
 )
 
 NEVER_NS = 4_102_444_800 * 1_000_000_000  # 2100-01-01
+FIRST_YEAR, LAST_YEAR = 2009, 2100  # of a payment
 PAID = "paid.csv"
 PAYOUT = "payout/"
 COLUMNS = ["label", "amount_msat", "paid_date"]
 LOOK_S = 5.0
+_MSAT = re.compile("[1-9][0-9]{0,18}")
 
 
 def _refuse(what: str) -> NoReturn:
@@ -119,7 +124,7 @@ class StatementRail:
         while True:
             payments = await asyncio.to_thread(self._paid)
             found = tuple(item for item in payments if item.pay_index > pay_index)
-            await asyncio.to_thread(self._check_labels, found)
+            await asyncio.to_thread(self._check_labels, payments, pay_index)
             if found or loop.time() >= until:
                 return found
             await asyncio.sleep(min(LOOK_S, max(0.0, until - loop.time())))
@@ -167,15 +172,27 @@ class StatementRail:
             raise RailDown(f"{file}: {error}") from None
         return content
 
-    def _check_labels(self, payments: Sequence[Payment]) -> None:
+    def _check_labels(self, payments: Sequence[Payment], read: int) -> None:
         """Nothing that somebody entered is passed over.
 
-        :raises RailDown: naming the line with a label that stands for nothing.
+        :raises RailDown: naming the line, of those not read yet, whose label stands for nothing or
+            was entered before: what was not paid then is asked for under another label.
         """
+        lines: dict[str, int] = {}
         for item in payments:
-            if not item.label.startswith(PAYOUT) and not self._file(item.label).exists():
-                line = f"{self._directory / PAID}, line {item.pay_index + 1}"
-                raise RailDown(f"{line}: no statement has the label {item.label!r}")
+            line = item.pay_index + 1
+            before = lines.setdefault(item.label, line)
+            if item.pay_index <= read or item.label.startswith(PAYOUT):
+                continue
+            where = f"{self._directory / PAID}, line {line}"
+            known = len(item.label.encode()) <= MOST_LABEL_BYTES and self._file(item.label).exists()
+            if not known:
+                raise RailDown(f"{where}: no statement has the label {item.label!r}")
+            if before != line:
+                raise RailDown(
+                    f"{where}: {item.label} is paid in line {before}; what is paid besides goes"
+                    " under the label of the next statement"
+                )
 
     def _paid(self) -> tuple[Payment, ...]:
         """Every payment that was entered; its line is its index.
@@ -198,12 +215,16 @@ class StatementRail:
 
 def _payment(file: Path, place: int, row: list[str]) -> Payment:
     where = f"{file}, line {place + 1}"
-    if len(row) != len(COLUMNS) or not row[1].isdecimal():
+    if len(row) != len(COLUMNS) or not _MSAT.fullmatch(row[1]) or int(row[1]) > MOST_MSAT:
         raise RailDown(f"{where}: a label, a whole number of msat and a date are needed")
     try:
-        paid = datetime.fromisoformat(row[2]).replace(tzinfo=UTC)
+        paid = datetime.fromisoformat(row[2])
     except ValueError as error:
         raise RailDown(f"{where}: {error}") from None
+    if paid.tzinfo is None:
+        paid = paid.replace(tzinfo=UTC)
+    if not FIRST_YEAR <= paid.year < LAST_YEAR:
+        raise RailDown(f"{where}: nothing was paid in the year {paid.year}")
     paid_ns = int(paid.timestamp()) * 1_000_000_000
     return Payment(row[0], _reference(row[0]), b"", place, int(row[1]), paid_ns)
 

@@ -297,6 +297,44 @@ async def test_statements_are_paid_by_hand(tmp_path: Path) -> None:
     shop.world.node.close()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{label},0,2027-01-15",
+        "{label},-5,2027-01-15",
+        "{label},9999999999999999999,2027-01-15",
+        "{label},\u0665,2027-01-15",
+        "{label},5,0001-01-01",
+        "{label},5,9999-12-31",
+        "{label},5,15.01.2027",
+        "{label},5",
+        "hearth/{long}/1,5,2027-01-15",
+        "../paid.csv,5,2027-01-15",
+    ],
+)
+async def test_a_line_that_cannot_be_meant_is_named(tmp_path: Path, line: str) -> None:
+    rail = StatementRail(tmp_path)
+    label = f"hearth/{'ab' * 32}/{spine.lease_id(1)}/1"
+    await rail.invoice(label, 5, "text", 60)
+    lines = ["label,amount_msat,paid_date", line.format(label=label, long="ab" * 400), ""]
+    (tmp_path / "paid.csv").write_text("\n".join(lines))
+    with pytest.raises(RailDown, match=r"paid\.csv, line 2: "):
+        await rail.paid_after(0, 0)
+
+
+async def test_a_statement_is_paid_by_one_line(tmp_path: Path) -> None:
+    """A second one would be money that no books have: it belongs to the statement for the rest."""
+    rail = StatementRail(tmp_path)
+    label = f"hearth/{'ab' * 32}/{spine.lease_id(1)}/1"
+    await rail.invoice(label, 5, "text", 60)
+    paid = tmp_path / "paid.csv"
+    paid.write_text(f"label,amount_msat,paid_date\n{label},2,2027-01-15\n{label},3,2027-01-16\n")
+    for read in (0, 1):
+        with pytest.raises(RailDown, match=r"line 3: .* is paid in line 2"):
+            await rail.paid_after(read, 0)
+    assert await rail.paid_after(2, 0) == (), "what was read by an earlier version stays read"
+
+
 class Impatient(StatementRail):
     """Looks once: nobody types while a test runs."""
 
