@@ -62,9 +62,6 @@ def opened() -> Iterator[Bed]:
                 inner.rmdir()
         with contextlib.suppress(OSError):
             root.rmdir()
-        shutil.copytree(
-            directory, "/tmp/mkeep", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock")
-        )
         shutil.rmtree(directory, ignore_errors=True)
 
 
