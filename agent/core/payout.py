@@ -20,7 +20,8 @@ SECOND_NS = 1_000_000_000
 # begin or end: the node's own retries, two clocks that differ.
 QUIET_NS = 900 * SECOND_NS
 RETRY_NS = 60 * SECOND_NS  # between two tries of one invoice
-SHORTEST_S = 60  # an invoice that ends sooner is not begun with
+SHORTEST_S = 60  # an invoice that ends sooner is not begun with,
+LONGEST_S = 28 * 86_400  # nor one that ends later: nodes forget attempts, caps count what is open
 
 
 class PayoutKind(IntEnum):
@@ -99,7 +100,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was begun in the last 24 hours, fees at their limit where they are not known yet."""
+    """What was paid in the last 24 hours, and all that may be paid at any time, with its fees."""
 
     day_msat: int = 0
     exchange_day_msat: int = 0
@@ -140,10 +141,11 @@ def judge(
         return settled[payout.state]
     text = payout_text(setting.exchange_id, setting.lease_id, statement_sha256)
     most = payout.msat + caps.most_fee(payout.msat)
+    life_ns = invoice.expires_s * SECOND_NS - setting.now_ns
     wrong = (
         (invoice.amount_msat not in (None, payout.msat), Refusal.AMOUNT),
         (invoice.network != setting.network, Refusal.NETWORK),
-        ((invoice.expires_s - SHORTEST_S) * SECOND_NS < setting.now_ns, Refusal.EXPIRY),
+        (not SHORTEST_S * SECOND_NS <= life_ns <= LONGEST_S * SECOND_NS, Refusal.EXPIRY),
         (invoice.description_sha256 != text_sha256(text), Refusal.DESCRIPTION),
         (most > caps.payment_msat, Refusal.ABOVE_CAP),
         (spent.day_msat + most > caps.day_msat, Refusal.ABOVE_DAY_CAP),

@@ -91,7 +91,8 @@ CREATE TABLE invoices (
   through_sequence INTEGER NOT NULL, msat INTEGER NOT NULL, state INTEGER NOT NULL,
   payment_hash BLOB NOT NULL, idx INTEGER, change_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
--- Rebates and refunds; idx of their statement. `most_msat` counts against the caps from `begin_ns`;
+-- Rebates and refunds; idx of their statement. `most_msat` counts against the caps from `begin_ns`
+-- until a day after it was paid, or until it has failed for certain;
 -- `invoice` is the label that netted it.
 CREATE TABLE payouts (
   lease INTEGER NOT NULL REFERENCES leases, key TEXT NOT NULL, msat INTEGER NOT NULL,

@@ -120,13 +120,17 @@ def keep(change: Transaction, lease: int, books: Account) -> None:
 
 
 def spent(view: View, exchange: int, unix_ns: int) -> Spent:
-    """What payouts may have cost in the last 24 hours; those that certainly failed do not count."""
+    """What the rail paid in the last 24 hours and what it may pay at any time, however old.
+
+    A payment that was begun days ago is taken from the node only now, if its payee was away.
+    """
     rows = view.all(
         "SELECT leases.exchange, sum(most_msat) FROM payouts JOIN leases ON leases.id = lease"
-        " WHERE begin_ns > ? AND payouts.state IN (?, ?) GROUP BY leases.exchange",
-        unix_ns - DAY_NS,
+        " WHERE begin_ns > 0 AND (payouts.state = ? OR payouts.state = ? AND change_ns > ?)"
+        " GROUP BY leases.exchange",
         int(PayoutState.PAYING),
         int(PayoutState.PAID),
+        unix_ns - DAY_NS,
     )
     sums = {int(row): int(total) for row, total in rows}
     return Spent(sum(sums.values()), sums.get(exchange, 0))

@@ -272,6 +272,8 @@ async def test_what_nobody_asks_for_is_netted_and_not_paid_then(shop: Shop) -> N
         ("AMOUNT", {"more": 1}),
         ("DESCRIPTION", {"text": "something else"}),
         ("EXPIRY", {"life": 30}),
+        ("EXPIRY", {"life": 29 * 86_400}),
+        ("EXPIRY", {"life": 1 << 62}),  # and more nanoseconds than the books can hold
         ("UNREADABLE", {"bolt11": "lnbcrt1nonsense"}),
         ("UNKNOWN_STATEMENT", {"statement": bytes(32)}),
         ("NETWORK", {"network": "bitcoin"}),
@@ -362,6 +364,45 @@ async def test_another_invoice_is_taken_only_when_the_first_has_failed(shop: Sho
         row for row in shop.exchange.call("listinvoices")["invoices"] if row["status"] == "paid"
     ]
     assert [row["label"] for row in paid] == ["third"]
+
+
+async def test_what_may_still_be_paid_counts_for_as_long_as_it_may(tmp_path: Path) -> None:
+    """Payees that are away for days and come back at once do not get a week's limit on one day."""
+    caps = Caps(payment_msat=7_000, day_msat=7_000, exchange_day_msat=7_000)
+    patient = msgspec.structs.replace(MONEY, caps=caps, net_rebates_after_seconds=30 * 86_400)
+    shop = await Shop.open(tmp_path, settlement=patient)
+    statement = await shop.missed()
+    await shop.freeze(frozen=True)
+    await shop.minutes(3)
+    await shop.freeze(frozen=False)
+    await shop.minutes(7)
+    other = (await shop.told("RebateStatement"))[-1]
+    first, second = [await shop.payload_sha256("RebateStatement", place) for place in (0, 1)]
+    invoice = shop.payout_invoice(first, statement.msat, "first", life=9 * 86_400)
+    shop.network.holds.everything = True
+    await shop.ask_payout(first, invoice)
+    await shop.settle()
+
+    async def refusals(label: str) -> list[int]:
+        invoice = shop.payout_invoice(second, other.msat, label, life=9 * 86_400)
+        await shop.ask_payout(second, invoice)
+        await shop.settle()
+        return [item.reason for item in await shop.told("PayoutRefusal")]
+
+    above = REFUSED.PAYOUT_REFUSAL_REASON_ABOVE_DAY_CAP
+    shop.passes(5 * 86_400)
+    assert await refusals("while the first is on its way") == [above]
+    shop.network.holds.everything = False
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    shop.passes(86_300)
+    assert await refusals("less than a day after it was paid") == [above] * 2
+    await shop.restart()
+    shop.passes(101)
+    assert await refusals("a day after it was paid") == [above] * 2
+    await shop.settle()
+    assert [item.state for item in (await shop.books()).payouts] == [PayoutState.PAID] * 2
+    shop.world.node.close()
 
 
 async def test_both_sides_state_one_rebate(shop: Shop) -> None:
