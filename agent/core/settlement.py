@@ -307,10 +307,10 @@ def _watch(account: Account, policy: Policy, now_ns: int) -> Step:
         now_ns,
     )
     if not policy.collects and credit.level > CreditLevel.WARNED:
-        # Nobody here can learn of payments, so nobody is cut off for want of them.
-        credit, levels = replace(credit, level=CreditLevel.WARNED), levels[:1]
-        if account.credit.level is CreditLevel.WARNED:
-            levels = ()
+        # Nobody here can learn of payments, so nobody is cut off for want of them; what an earlier
+        # rail came to is taken back.
+        credit = replace(credit, level=CreditLevel.WARNED)
+        levels = () if account.credit.level is credit.level else (credit.level,)
     moved = tuple(CreditMoved(level, account.exposure) for level in levels)
     return replace(account, credit=credit), moved
 

@@ -90,8 +90,11 @@ def delivered(change: Transaction, exchange: int, through: int) -> bool:
 
 
 def settles(change: Transaction, exchange: int, *, settles: bool) -> None:
-    """Note whether the exchange has said that it can be invoiced."""
-    change.execute("UPDATE exchanges SET settles = ? WHERE id = ?", settles, exchange)
+    """Note whether the exchange has said that it can be invoiced.
+
+    Once said it stands: who cannot be invoiced is not cut off, and would be that by a word.
+    """
+    change.execute("UPDATE exchanges SET settles = settles OR ? WHERE id = ?", settles, exchange)
 
 
 def bundle(view: View, exchange: int, witnessed: int, sent: int) -> Bundle | None:

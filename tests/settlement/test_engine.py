@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState
 from agent.errors import MalformedMessage, RateLimited, SettlementError
+from agent.exchange import outbox
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
@@ -545,6 +547,38 @@ async def test_without_a_rail_nobody_is_cut_off(tmp_path: Path) -> None:
     await shop.settle()
     assert await levels(shop) == [CreditLevel.WARNED]
     assert (await shop.stored()).lease.state is LeaseState.ACTIVE
+    shop.world.node.close()
+
+
+async def test_without_a_rail_any_more_what_was_begun_is_taken_back(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=20_000)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease(hours=24)
+    await shop.minutes(12)
+    shop.passes(3601)
+    await shop.settle()
+    begun = [CreditLevel.WARNED, CreditLevel.NOT_RENEWED]
+    assert await levels(shop) == begun
+    shop.engine.desk = dataclasses.replace(
+        shop.engine.desk, policy=dataclasses.replace(shop.engine.desk.policy, collects=False)
+    )
+    shop.passes(3601)  # enough to end the lease
+    await shop.settle()
+    shop.passes(3601)
+    await shop.settle()
+    assert await levels(shop) == [*begun, CreditLevel.WARNED]
+    assert (await shop.stored()).lease.state is LeaseState.ACTIVE
+    shop.world.node.close()
+
+
+async def test_nobody_escapes_by_saying_that_it_cannot_be_invoiced_any_more(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, credit_limit_msat=5_000)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease(hours=24)
+    row = shop.world.pens[0].row
+    await shop.world.node.journal.write(lambda change: outbox.settles(change, row, settles=False))
+    await shop.minutes(6)
+    assert (await levels(shop))[-1] == CreditLevel.STOPPED
     shop.world.node.close()
 
 
