@@ -6,7 +6,7 @@ never refused: whoever writes the defaults out says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from agent.config import Config, Offer, Reserve, Settlement
 from agent.core import amount
@@ -51,6 +51,18 @@ def prices(offer: Offer) -> tuple[amount.Price, ...]:
         amount.Price(item.msat, item.per, PRICE_UNITS[item.unit], item.resource_class)
         for item in offer.prices
     )
+
+
+def unpriced(offer: Offer, classes: Iterable[str]) -> list[str]:
+    """Return those of `classes` that no price covers: they are not for sale.
+
+    A price per lease-second covers all of a lease. One per joule covers none: without a meter it
+    comes to nothing.
+    """
+    covered = {item.resource_class for item in offer.prices}
+    if any(item.unit == "delivered-lease-second" for item in offer.prices):
+        return []
+    return sorted(set(classes) - covered)
 
 
 def overreserved(config: Config, capacity: Units) -> Iterator[Contradiction]:

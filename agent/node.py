@@ -14,7 +14,8 @@ import structlog
 
 from agent.clock import Clock, SystemClock
 from agent.config import Config
-from agent.config_rules import overreserved
+from agent.config_rules import overreserved, unpriced
+from agent.core.lease import Units
 from agent.core.ledger import sellable
 from agent.errors import ConfigError, DaemonError, JournalError
 from agent.journal.scribe import Scribe
@@ -132,7 +133,7 @@ class Node:
     @property
     def reserved(self) -> dict[str, int]:
         """Units that are never sold."""
-        return host_reserve(self.config)
+        return never_sold(self.config, self.capacity)
 
     @property
     def total(self) -> dict[str, int]:
@@ -260,12 +261,13 @@ async def _quote(root: Root, qualifying: bytes, pcrs: tuple[int, ...] = REQUIRED
         return await asyncio.wrap_future(root.quote(qualifying, pcrs))
 
 
-def host_reserve(config: Config) -> dict[str, int]:
-    """What is never sold, by resource class."""
+def never_sold(config: Config, capacity: Units) -> dict[str, int]:
+    """The host's reserve by resource class, and all units of a class that has no price."""
     reserve = {
         "VCPU": config.reserve.vcpu,
         "MEMORY_MB": config.reserve.memory_mb,
         "PGPU": config.reserve.pgpu,
+        **{name: capacity[name] for name in unpriced(config.offer, capacity)},
     }
     return {name: count for name, count in sorted(reserve.items()) if count}
 
@@ -339,6 +341,8 @@ async def _introduce(
         inventory=digest.hex()[:16],
         generation=generation,
     )
+    for name in unpriced(config.offer, dict(resources(inventory))):
+        logger.warning("not_for_sale", resource_class=name, error="no price in offer.prices")
     return Node(
         config,
         host,

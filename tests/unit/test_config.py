@@ -12,7 +12,7 @@ from agent import config_file as configuration
 from agent.accepted import accepted
 from agent.config import Config, Offer, Price, Reserve
 from agent.config_file import load
-from agent.config_rules import LARGEST_HOST, contradictions, overreserved, prices
+from agent.config_rules import LARGEST_HOST, contradictions, overreserved, prices, unpriced
 from agent.core.bounds import MOST_MSAT, writable
 from agent.errors import ConfigError
 from agent.offering import terms_of
@@ -339,6 +339,16 @@ def test_what_two_files_say_is_held_against_each_other_only_together(tmp_path: P
 def test_a_rail_may_be_prepared_before_it_is_switched_on(tmp_path: Path) -> None:
     text = '[settlement]\nkey_file = "/k"\nnode = "x"\n[settlement.caps]\nday_msat = 1'
     assert load(write(tmp_path, text)).settlement.rail == "none"
+
+
+def test_what_has_no_price_is_not_for_sale() -> None:
+    classes = ["MEMORY_MB", "PGPU", "VCPU"]
+    assert unpriced(Offer(), classes) == ["PGPU"]
+    assert unpriced(Offer(prices=()), classes) == classes
+    assert unpriced(Offer(prices=(Price(unit="joule", msat=1),)), classes) == classes
+    assert not unpriced(Offer(prices=(Price(unit="delivered-lease-second", msat=0),)), classes)
+    free = Price(unit="delivered-unit-second", resource_class="PGPU", msat=0)
+    assert not unpriced(Offer(prices=(*Offer().prices, free)), classes)
 
 
 def test_what_is_reserved_must_be_there() -> None:
