@@ -14,6 +14,12 @@ ConfigFile = Annotated[
 ]
 MOST_SEQUENCE = (1 << 63) - 1  # of what a journal counts
 
+Lease = Annotated[
+    str,
+    typer.Argument(
+        help="Lease id, or the beginning of one; EXCHANGE/LEASE where it is not unique."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-__all__ = ["DEFAULT_PATH", "MOST_SEQUENCE", "AsJson", "ConfigFile"]
+__all__ = ["DEFAULT_PATH", "MOST_SEQUENCE", "AsJson", "ConfigFile", "Lease"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile
+from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile, Lease
 from agent.cli.out import writing
 
 if TYPE_CHECKING:
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Receipts of this host.")
 
-Lease = Annotated[
-    str,
-    typer.Argument(
-        help="Lease id, or the beginning of one; EXCHANGE/LEASE where it is not unique."
-    ),
-]
 Sequence = Annotated[
     int,
     typer.Argument(help="Sequence; 0: the newest under a checkpoint.", min=0, max=MOST_SEQUENCE),

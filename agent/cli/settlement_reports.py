@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile
+from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile, Lease
 from agent.cli.out import writing
 from agent.core.bounds import MOST_MSAT
 
@@ -59,8 +59,10 @@ class What(StrEnum):
     PAYMENTS = "payments"
 
 
-def _open(path: Path) -> tuple[Config, View, dict[int, str]]:
+def _open(path: Path, exchange: str = "") -> tuple[Config, View, dict[int, str]]:
+    """Configuration, journal, names of the exchanges; `exchange`: one is meant that begins so."""
     from agent.config_file import load
+    from agent.errors import JournalError
     from agent.exchange.enrolment import known
     from agent.journal.store import View, connect
 
@@ -68,7 +70,12 @@ def _open(path: Path) -> tuple[Config, View, dict[int, str]]:
     connection = connect(Path(config.state_dir) / "journal.sqlite", readonly=True)
     connection.execute("BEGIN")  # one snapshot, whatever a daemon writes meanwhile
     view = View(connection)
-    return config, view, {row: item.display_name for row, item in known(view)}
+    exchanges = dict(known(view))
+    if exchange and not any(e.exchange_id.startswith(exchange) for e in exchanges.values()):
+        raise JournalError(
+            f"no exchange's id begins with {exchange!r}; `hearth exchanges --json` lists them"
+        )
+    return config, view, {row: item.display_name for row, item in exchanges.items()}
 
 
 def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
@@ -145,7 +152,7 @@ def history(
     """List payments, newest last."""
     from agent.settle import report
 
-    _, view, names = _open(config)
+    _, view, names = _open(config, exchange)
     rows = list(report.payments(view, names, exchange=exchange))[-most:]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -171,7 +178,9 @@ def export(
     from agent.settle import focus, report
     from agent.settle.engine import read_rate
 
-    settings, view, names = _open(config)
+    if form is Format.FOCUS and what is What.PAYMENTS:
+        raise typer.BadParameter("FOCUS has charges, not payments; use csv or jsonl for those")
+    settings, view, names = _open(config, exchange)
     if form is Format.FOCUS:
         issuer = focus.Issuer(settings.site.id, read_rate(settings))
         _write(_csv(focus.rows(view, names, issuer, exchange=exchange), focus.COLUMNS), out)
@@ -187,7 +196,7 @@ def export(
 
 
 def statement(
-    year: Annotated[int, typer.Argument(help="Calendar year, UTC.")],
+    year: Annotated[int, typer.Argument(min=2009, max=2099, help="Calendar year, UTC.")],
     exchange: Annotated[str, typer.Argument(help="Exchange: the beginning of its id.")],
     config: ConfigFile = DEFAULT_PATH,
     out: Out = None,
@@ -200,7 +209,7 @@ def statement(
     from agent.errors import JournalError
     from agent.settle import report
 
-    _, view, names = _open(config)
+    _, view, names = _open(config, exchange)
     rows = list(report.payments(view, names, exchange=exchange, year=year))
     if len({row["exchange_id"] for row in rows}) > 1:
         raise JournalError(f"more than one exchange begins with {exchange!r}; give more of its id")
@@ -209,7 +218,7 @@ def statement(
 
 
 def adjust(
-    lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
+    lease: Lease,
     msat: Annotated[
         int,
         typer.Argument(min=-MOST_MSAT, max=MOST_MSAT, help="Below zero: the exchange owes less."),
@@ -232,7 +241,7 @@ def adjust(
 
 
 def proof(
-    lease: Annotated[str, typer.Argument(help="Lease id, or the beginning of one.")],
+    lease: Lease,
     sequence: Annotated[
         int, typer.Argument(help="Sequence of the receipt.", min=1, max=MOST_SEQUENCE)
     ],

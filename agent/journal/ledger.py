@@ -27,6 +27,7 @@ from agent.core.lease import (
 )
 from agent.core.ledger import OfferTerms
 from agent.core.receipt import Receipt
+from agent.errors import JournalError
 from agent.journal.scribe import Scribe, append
 from agent.journal.store import Transaction, View, any_of
 from agent.wire.requests import offered
@@ -297,6 +298,30 @@ def move(
     payload = encode_update(moved.key.lease_id, state, reason, exchange_ns)
     scribe.append(change, "LeaseUpdate", payload, [stored.exchange])
     return moved
+
+
+def one_lease(view: View, named: str) -> tuple[int, str]:
+    """Row and id of the one lease that somebody means.
+
+    :param named: a lease id or the beginning of one; two exchanges may use the same id: the
+        beginning of the exchange's id and a slash before it tell them apart.
+    :raises JournalError: when there is none, or more than one lease begins like that.
+    """
+    exchange, _, lease = named.rpartition("/")
+    rows = view.all(
+        "SELECT leases.id, lease_id FROM leases JOIN exchanges ON exchanges.id = leases.exchange"
+        " WHERE substr(lease_id, 1, ?1) = ?2 AND substr(exchange_id, 1, ?3) = ?4",
+        len(lease),
+        lease,
+        len(exchange),
+        exchange,
+    )
+    if len(rows) != 1:
+        raise JournalError(
+            f"{len(rows)} leases begin with {named!r}; see them with: hearth receipts list, and"
+            " name one as EXCHANGE/LEASE"
+        )
+    return int(rows[0][0]), str(rows[0][1])
 
 
 def end(

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 
 from agent.errors import JournalError
+from agent.journal import ledger
 from agent.journal.checkpoints import newest
 from agent.journal.store import View
 from attest import merkle
@@ -19,26 +20,11 @@ from attest.proof_file import InclusionProof, ProofFile, proof_to_json
 def find_receipt(view: View, lease: str, sequence: int) -> int:
     """Log index of a receipt.
 
-    :param lease: a lease id or the beginning of one; two exchanges may use the same id: the
-        beginning of the exchange's id and a slash before it tell them apart.
+    :param lease: see `ledger.one_lease`.
     :param sequence: 0 for the newest that a checkpoint covers.
     :raises JournalError: when there is none, or more than one lease begins like that.
     """
-    exchange, _, wanted = lease.rpartition("/")
-    rows = view.all(
-        "SELECT leases.id, lease_id FROM leases JOIN exchanges ON exchanges.id = leases.exchange"
-        " WHERE substr(lease_id, 1, ?1) = ?2 AND substr(exchange_id, 1, ?3) = ?4",
-        len(wanted),
-        wanted,
-        len(exchange),
-        exchange,
-    )
-    if len(rows) != 1:
-        raise JournalError(
-            f"{len(rows)} leases begin with {lease!r}; see them with: hearth receipts list, and"
-            " name one as EXCHANGE/LEASE"
-        )
-    row = int(rows[0][0])
+    row, lease_id = ledger.one_lease(view, lease)
     if sequence:
         found = view.one("SELECT idx FROM receipts WHERE lease = ? AND sequence = ?", row, sequence)
     else:
@@ -50,7 +36,7 @@ def find_receipt(view: View, lease: str, sequence: int) -> int:
         )
     if found is None:
         raise JournalError(
-            f"lease {rows[0][1]} has no receipt {sequence or 'under a checkpoint'} yet"
+            f"lease {lease_id} has no receipt {sequence or 'under a checkpoint'} yet"
         )
     return int(found[0])
 

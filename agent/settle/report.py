@@ -328,16 +328,15 @@ def sums(rows: list[Row]) -> Row:
 def payment_leaf(view: View, lease: str, sequence: int) -> int:
     """Log index of the notice of the payment that covers a receipt.
 
-    :raises JournalError: when no lease begins like that, or nothing was paid for that receipt.
+    :raises JournalError: when no one lease begins like that, or nothing was paid for that receipt.
     """
+    row, lease_id = ledger.one_lease(view, lease)
     rows = view.all(
         "SELECT p.idx FROM payments p JOIN invoices i ON i.label = p.reference"
-        " JOIN leases l ON l.id = p.lease WHERE substr(lease_id, 1, ?) = ? AND"
-        " through_sequence >= ? ORDER BY through_sequence, number LIMIT 1",
-        len(lease),
-        lease,
+        " WHERE p.lease = ? AND through_sequence >= ? ORDER BY through_sequence, number LIMIT 1",
+        row,
         sequence,
     )
     if not rows:
-        raise JournalError(f"lease {lease}: no payment covers receipt {sequence} yet")
+        raise JournalError(f"lease {lease_id}: no payment covers receipt {sequence} yet")
     return int(rows[0][0])

@@ -13,7 +13,7 @@ from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.giving import with_statement
 from agent.core.settling import Adjusted, Asked, Noticed
-from agent.errors import MalformedMessage, SettlementError
+from agent.errors import JournalError, MalformedMessage, SettlementError
 from agent.journal import ledger, settlement
 from agent.journal.ledger import Stored
 from agent.journal.scribe import Scribe
@@ -170,11 +170,14 @@ def adjust(
 
     :raises SettlementError: when no one lease begins like that, or the sum cannot be owed.
     """
-    rows = change.all("SELECT id FROM leases WHERE substr(lease_id, 1, ?) = ?", len(lease), lease)
-    stored = ledger.by_row(change, int(rows[0][0])) if len(rows) == 1 else None
+    try:
+        row, lease_id = ledger.one_lease(change, lease)
+    except JournalError as error:
+        raise SettlementError(str(error)) from None
+    stored = ledger.by_row(change, row)
     books = None if stored is None else catching_up.look(change, desk, stored)
     if stored is None or books is None:
-        raise SettlementError(f"{len(rows)} leases with books begin with {lease!r}; name one")
+        raise SettlementError(f"lease {lease_id}: was never agreed and has no books")
     billed = books.gross + books.adjusted
     if books.issued == 0 or billed + msat < 0:
         raise SettlementError(

@@ -170,6 +170,27 @@ def test_what_cannot_be_written_or_counted_is_refused_as_usage(
     assert words[-1] in said or "9223372036854775807" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("history", "--exchange", "zz"), "no exchange's id begins with 'zz'"),
+        (("export", "--exchange", "zz"), "no exchange's id begins with 'zz'"),
+        (("export", "--format", "focus", "--exchange", "zz"), "no exchange's id begins with 'zz'"),
+        (("statement", "2027", "zz"), "no exchange's id begins with 'zz'"),
+        (("statement", "20270", ""), "2099"),
+        (("export", "--format", "focus", "--what", "payments"), "use csv or jsonl"),
+        (("proof", "ffff", "1"), "0 leases begin with 'ffff'"),
+        (("proof", lease_id(1), "1"), "no payment covers receipt 1"),
+    ],
+)
+def test_no_record_of_money_is_empty_by_a_slip_of_the_pen(
+    words: tuple[str, ...], why: str, settled: Path
+) -> None:
+    code, said = hearth("settlement", *words, "--config", str(settled))
+    assert code in (2, 7)
+    assert why in said
+
+
 def test_output_that_has_no_room_is_neither_true_nor_false() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
