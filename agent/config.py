@@ -191,7 +191,7 @@ class Settlement(Strict, frozen=True):
     node: str = ""  # cln-commando: <node id>@<host>:<port>
     invoice_rune_file: File = ""
     pay_rune_file: File = ""  # for rebates; empty: nothing is ever paid
-    payments_rune_file: File = ""  # listsendpays: without it no payment is retried or replaced
+    payments_rune_file: File = ""  # listsendpays: without it nothing is ever paid
     key_file: File = ""  # 64 hex digits, for runes that are bound to our id
     directory: File = ""  # statement: the folder in which statements are put
     network: Annotated[str, Meta(pattern="^(bitcoin|testnet|signet|regtest)$")] = "bitcoin"

@@ -25,6 +25,7 @@ from agent.core.bounds import MOST_MSAT
 
 if TYPE_CHECKING:
     from agent.config import Config
+    from agent.journal.settlement import Rate
     from agent.journal.store import View
 
 FORMULA = (
@@ -78,15 +79,24 @@ def _open(path: Path, exchange: str = "") -> tuple[Config, View, dict[int, str]]
     return config, view, {row: item.display_name for row, item in exchanges.items()}
 
 
+def _rate(config: Config) -> Rate:
+    """Today's; what is wrong with it goes where no program reads rows."""
+    from agent.settle.engine import read_rate
+
+    rate, trouble = read_rate(config)
+    if trouble:
+        typer.echo(f"hearth: {trouble}", err=True)
+    return rate
+
+
 def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """Show alarms, the rail, and where the money of each lease stands."""
     from agent.settle import report
     from agent.settle.alarms import alarms
-    from agent.settle.engine import read_rate
 
     settings, view, names = _open(config)
     found = alarms(view, time.time_ns())
-    leases = report.standings(view, names, read_rate(settings))
+    leases = report.standings(view, names, _rate(settings))
     if as_json:
         rail = settings.settlement.rail
         texts = [item.text for item in found]
@@ -176,13 +186,12 @@ def export(
 ) -> None:
     """Write billing records: FOCUS 1.4, or receipts or payments as plain CSV or JSON Lines."""
     from agent.settle import focus, report
-    from agent.settle.engine import read_rate
 
     if form is Format.FOCUS and what is What.PAYMENTS:
         raise typer.BadParameter("FOCUS has charges, not payments; use csv or jsonl for those")
     settings, view, names = _open(config, exchange)
     if form is Format.FOCUS:
-        issuer = focus.Issuer(settings.site.id, read_rate(settings))
+        issuer = focus.Issuer(settings.site.id, _rate(settings))
         _write(_csv(focus.rows(view, names, issuer, exchange=exchange), focus.COLUMNS), out)
         return
     rows = (

@@ -53,6 +53,7 @@ class Cashier:
     engine: Settlement
     rail: Rail
     _rests: dict[str, int] = field(default_factory=dict)  # errand -> not before
+    _failing: set[str] = field(default_factory=set)  # errands whose failure was said
     _swept: bool = False
     _error: str | None = None  # of the rail; None: nothing is known yet
     _warnings: str | None = None
@@ -116,12 +117,17 @@ class Cashier:
                 self.engine.desk.policy.invoice_life_ns // SECOND,
             )
             for work in self._due(books, sweeping=sweeping):
+                name = f"{books.lease_id} {_name(work)}"
                 try:
                     await errands.run(work)
                 except RailDown:
                     raise
                 except RailError as error:
-                    logger.warning("errand_failed", errand=_name(work), error=str(error))
+                    if name not in self._failing:
+                        logger.warning("errand_failed", errand=name, error=str(error))
+                    self._failing.add(name)
+                else:
+                    self._failing.discard(name)
         self._swept = True
         self._rests = {name: at for name, at in self._rests.items() if at > self.engine.unix_ns()}
 

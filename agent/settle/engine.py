@@ -40,9 +40,11 @@ TICK_S = 10.0
 def policy_of(config: Config) -> Policy:
     """What the operator configured."""
     own = config.settlement
+    # Who cannot see earlier attempts begins none: such a payout is netted, and never stuck.
+    runes = bool(own.pay_rune_file and own.payments_rune_file)
     return Policy(
         collects=own.rail != "none",
-        pays=own.rail == "cln" or (own.rail == "cln-commando" and bool(own.pay_rune_file)),
+        pays=own.rail == "cln" or (own.rail == "cln-commando" and runes),
         # A rune can cap what a call says, and an invoice is no part of that (settle.audit).
         pays_named=own.rail == "cln",
         network=own.network,
@@ -60,17 +62,21 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def read_rate(config: Config) -> Rate:
-    """The exchange rate by the file, else by the configuration, else none."""
+def read_rate(config: Config) -> tuple[Rate, str]:
+    """The exchange rate by the file, else by the configuration, else none.
+
+    With it what is wrong with the file, or "".
+    """
     own = config.settlement
-    found = own.currency
+    found, trouble = own.currency, ""
     if own.currency_file:
         try:
             raw = tomllib.loads(Path(own.currency_file).read_text("utf-8"))
             found = msgspec.convert(raw, Currency, strict=True)
-        except (OSError, ValueError, msgspec.ValidationError) as error:
-            logger.warning("currency_file_unreadable", file=own.currency_file, error=str(error))
-    return NO_RATE if found is None else Rate(found.code, found.minor_per_bitcoin, found.source)
+        except (OSError, ValueError) as error:
+            trouble = f"settlement.currency_file: {own.currency_file}: {error}"
+    rate = NO_RATE if found is None else Rate(found.code, found.minor_per_bitcoin, found.source)
+    return rate, trouble
 
 
 @dataclass(slots=True)
@@ -83,6 +89,7 @@ class Settlement:
     work: asyncio.Event = field(default_factory=asyncio.Event)
     desk: Desk = field(init=False)
     _rate: Rate = NO_RATE
+    _rate_trouble: str = ""
     _alarms: frozenset[tuple[str, str]] = frozenset()  # said already
 
     def __post_init__(self) -> None:
@@ -101,7 +108,7 @@ class Settlement:
 
     async def keep_books(self) -> NoReturn:
         """Bring the books up to the ledger at every change, and let time pass in them."""
-        self._rate = await asyncio.to_thread(read_rate, self.node.config)
+        await self._read_rate()
         if not self.desk.policy.collects and await self.node.journal.read(rail_rows.said):
             await self.node.journal.write(rail_rows.none)  # of an earlier rail: nobody's trouble
         loop = asyncio.get_running_loop()
@@ -118,10 +125,19 @@ class Settlement:
                 await self.node.clock.sleep(SECOND)
             if passed:
                 ticked = loop.time()
-                self._rate = await asyncio.to_thread(read_rate, self.node.config)
+                await self._read_rate()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self.bell.wait()
+
+    async def _read_rate(self) -> None:
+        """Keep the rate for payments that come from now on; say once that it cannot be read."""
+        self._rate, trouble = await asyncio.to_thread(read_rate, self.node.config)
+        if trouble and not self._rate_trouble:
+            logger.warning("currency_file_unreadable", error=trouble, rate=self._rate.currency)
+        elif self._rate_trouble and not trouble:
+            logger.info("currency_file_read")
+        self._rate_trouble = trouble
 
     async def look(self, *, ticking: bool) -> None:
         """Bring up to date whatever is not."""

@@ -25,7 +25,7 @@ from agent.exchange import outbox
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
-from agent.settle.rail import RailDown
+from agent.settle.rail import Invoice, RailDown, RailRefused
 from tests.fakes import spine
 from tests.fakes.direct_rail import DirectRail
 from tests.fakes.shop import MONEY, OFFER, Shop
@@ -188,6 +188,31 @@ async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
     assert len(await shop.told("Invoice")) == 1, "it is sent: capacity may come"
 
 
+async def test_what_the_node_refuses_again_and_again_is_said_once(shop: Shop) -> None:
+    class Refusing(DirectRail):
+        refusing = True
+
+        async def invoice(self, *parts: Any) -> Invoice:
+            if self.refusing:
+                raise RailRefused("no")
+            return await super().invoice(*parts)
+
+    rail = Refusing(LightningNode(DirectCaller(shop.operator)))
+    shop.rail = rail
+    shop.begin()
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    said: list[int] = []
+    for refusing in (True, True, False):
+        rail.refusing = refusing
+        with structlog.testing.capture_logs() as logged:
+            await shop.settle()
+        said.append(sum(line["event"] == "errand_failed" for line in logged))
+    assert said == [1, 0, 0]
+    assert len(await shop.told("Invoice")) == 1
+
+
 async def test_a_wrong_preimage_proves_nothing(shop: Shop) -> None:
     await shop.world.lease()
     await shop.minutes(2)
@@ -315,7 +340,8 @@ async def test_with_the_least_access_only_invoices_without_an_amount_are_paid(
     tmp_path: Path,
 ) -> None:
     """Such access goes through `sendamount`: it sends what is due and the most it may cost."""
-    settings = msgspec.structs.replace(MONEY, rail="cln-commando", pay_rune_file="/a/rune")
+    runes = {"pay_rune_file": "/a/rune", "payments_rune_file": "/another"}
+    settings = msgspec.structs.replace(MONEY, rail="cln-commando", **runes)
     shop = await Shop.open(tmp_path, settlement=settings)
     shop.rail = DirectRail(LightningNode(DirectCaller(shop.operator), capped=True))
     shop.begin()
@@ -340,6 +366,22 @@ async def test_with_the_least_access_only_invoices_without_an_amount_are_paid(
     assert (open_one.status, open_one.received_msat) == ("paid", most - 1)  # the hop's fee
     assert shop.exchange.invoices["named"].status == "unpaid"
     assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    shop.world.node.close()
+
+
+async def test_who_cannot_see_its_payments_begins_none(tmp_path: Path) -> None:
+    """With a pay rune alone a payout would be under way for ever, and never netted."""
+    settings = msgspec.structs.replace(MONEY, rail="cln-commando", pay_rune_file="/a/rune")
+    shop = await Shop.open(tmp_path, settlement=settings)
+    statement = await shop.missed()
+    digest = await shop.payload_sha256("RebateStatement")
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat, named=False))
+    (refusal,) = await shop.told("PayoutRefusal")
+    assert refusal.reason == REFUSED.PAYOUT_REFUSAL_REASON_NO_RAIL
+    await shop.acknowledge()
+    await shop.settle()
+    ((netted,),) = await shop.ask("SELECT state FROM payouts")
+    assert netted == PayoutState.NETTED
     shop.world.node.close()
 
 

@@ -125,7 +125,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     """A lease with a rebate that was paid, one that is netted, and everything paid."""
     settings = msgspec.structs.replace(MONEY, currency=EURO)
     opened = await Shop.open(tmp_path, settlement=settings)
-    opened.engine._rate = read_rate(opened.world.node.config)
+    opened.engine._rate, _ = read_rate(opened.world.node.config)
     statement = await opened.missed()
     digest = await opened.payload_sha256("RebateStatement")
     await opened.ask_payout(digest, opened.payout_invoice(digest, statement.msat))
@@ -253,6 +253,27 @@ async def test_the_commands_write_it(shop: Shop, tmp_path: Path) -> None:
     assert json.loads(lines[0])["number"] == 1
     statement = list(csv.DictReader(io.StringIO(hearth("settlement", "statement", "2027", ""))))
     assert statement[-1]["reference"] == "sum"
+    own = config.read_text().partition("[settlement.currency]")[0]
+    config.write_text(f'{own}currency_file = "{tmp_path}/none"\n')
+    assert json.loads(hearth("settlement", "status", "--json"))["rail"] == "statement", "rows only"
+
+
+async def test_a_rate_that_cannot_be_read_is_said_once(tmp_path: Path) -> None:
+    file = tmp_path / "rate.toml"
+    shop = await Shop.open(
+        tmp_path, settlement=msgspec.structs.replace(MONEY, currency_file=str(file))
+    )
+    good = 'code = "EUR"\nminor_per_bitcoin = 5\nsource = "a bank"\n'
+    said: list[list[str]] = []
+    for content in (good, good + "mor", 'code = "EUR"\n', "", good, good):
+        file.write_text(content)
+        with structlog.testing.capture_logs() as logged:
+            await shop.engine._read_rate()
+        said.append([line["event"] for line in logged])
+    unreadable, read = ["currency_file_unreadable"], ["currency_file_read"]
+    assert said == [[], unreadable, [], [], read, []]
+    assert shop.engine._rate == Rate("EUR", 5, "a bank")
+    shop.world.node.close()
 
 
 # --- paid by hand --------------------------------------------------------------------------------
