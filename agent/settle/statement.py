@@ -144,8 +144,11 @@ class StatementRail:
         _refuse("pay")
 
     async def attempts(self, _payment_hash: bytes) -> tuple[Attempt, ...]:
-        """None was ever made."""
-        return ()
+        """Refuse: what an earlier rail began only that one can say, and it may still be paid.
+
+        :raises NotOffered: always.
+        """
+        _refuse("tell what an earlier one paid")
 
     async def invoice_from_offer(self, _offer: str, _amount_msat: int | None, _wait_s: int) -> str:
         """Refuse.

@@ -26,6 +26,7 @@ from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
 from agent.settle.rail import Invoice, RailDown, RailRefused
+from agent.settle.statement import StatementRail
 from tests.fakes import spine
 from tests.fakes.direct_rail import DirectRail
 from tests.fakes.shop import MONEY, OFFER, Shop
@@ -447,6 +448,27 @@ async def test_what_may_still_be_paid_counts_for_as_long_as_it_may(tmp_path: Pat
     await shop.settle()
     assert [item.state for item in (await shop.books()).payouts] == [PayoutState.PAID] * 2
     shop.world.node.close()
+
+
+async def test_what_an_earlier_rail_began_is_never_given_back_again_by_hand(shop: Shop) -> None:
+    statement = await shop.missed()
+    digest = await shop.payload_sha256("RebateStatement")
+    shop.network.holds.everything = True
+    await shop.ask_payout(digest, shop.payout_invoice(digest, statement.msat))
+    await shop.settle()
+    earlier = shop.rail
+    shop.rail = StatementRail(shop.world.state / "statements")
+    shop.begin()
+    for _ in range(3):
+        shop.passes(86_400)
+        await shop.engine.look(ticking=True)
+        await shop.cashier._round()
+        assert (await shop.books()).payouts[0].state is PayoutState.PAYING
+    shop.rail = earlier
+    shop.begin()
+    shop.network.holds.everything = False
+    await shop.settle()
+    assert (await shop.books()).payouts[0].state is not PayoutState.PAYING
 
 
 async def test_both_sides_state_one_rebate(shop: Shop) -> None:
