@@ -129,13 +129,14 @@ def msat(amount: int) -> str:
 
 
 def joules(millijoules: int) -> str:
-    """Energy for people, with three digits or so."""
+    """Energy for people, with three digits."""
     value, unit = millijoules / 1000, "J"
     for larger in ("kJ", "MJ", "GJ"):
         if value < 1000:
             break
         value, unit = value / 1000, larger
-    return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
+    digits = f"{value:#.3g}".rstrip(".") if 0 < value < 100 else f"{value:.0f}"
+    return f"{digits} {unit}"
 
 
 def watts(milliwatts: int | None) -> str:

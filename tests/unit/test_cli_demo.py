@@ -246,7 +246,14 @@ def test_lines_say_what_went_wrong() -> None:
 
 @pytest.mark.parametrize(
     ("millijoules", "text"),
-    [(0, "0 J"), (999, "0.999 J"), (1_950_000, "1.95 kJ"), (123_456_000_000, "123 MJ")],
+    [
+        (0, "0 J"),
+        (999, "0.999 J"),
+        (99_960, "100 J"),
+        (1_950_000, "1.95 kJ"),
+        (2_300_000, "2.30 kJ"),
+        (123_456_000_000, "123 MJ"),
+    ],
 )
 def test_energy_for_people(millijoules: int, text: str) -> None:
     assert joules(millijoules) == text
