@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
-from agent.settle.audit import Purpose
+from agent.core.bounds import MOST_MSAT as BITCOIN_MSAT
+from agent.settle.audit import Purpose, pauses
+from agent.settle.runes import Alternative
 
 if TYPE_CHECKING:
     from agent.config import Settlement
@@ -20,17 +22,29 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="How the operator is paid.")
 
 MOST_MSAT, EVERY = 1_000_000, "1min"
+
+
+def _interval(every: str | None) -> str | None:
+    """Hold it against what a node understands: it goes into a command that somebody types."""
+    if every is not None and not pauses(Alternative("per", "=", every)):
+        raise typer.BadParameter(f"{every!r}; a second or more is needed, like 30sec, 1min, 2hour")
+    return every
+
+
 MostMsat = Annotated[
     int | None,
     typer.Option(
         "--most-msat",
         min=1,
+        max=BITCOIN_MSAT,
         help=f"Most that one rebate may cost, fees included; default: {MOST_MSAT}.",
     ),
 ]
 Every = Annotated[
     str | None,
-    typer.Option("--every", help=f"Least time between two rebates; default: {EVERY}."),
+    typer.Option(
+        "--every", callback=_interval, help=f"Least time between two rebates; default: {EVERY}."
+    ),
 ]
 RuneFile = Annotated[
     Path | None, typer.Option("--rune", help="Check this rune instead of the configured ones.")
@@ -86,7 +100,7 @@ def setup(
     if rune is None:
         _say_access(settings)
     for what, text in given.items():
-        bad |= _say_rune(what, text, socket)
+        bad |= _say_rune(what, text, socket, settings.caps.payment_msat)
     wanted = bad or len(given) < len(Purpose) or (most_msat, every) != (None, None)
     if rune is None and wanted and settings.rail != "statement":
         _say_commands(Limits(most_msat or MOST_MSAT, every or EVERY), settings.key_file)
@@ -131,7 +145,7 @@ def _say_access(settings: Settlement) -> None:
             typer.echo(f"rail {settings.rail}, {settings.node}")
 
 
-def _say_rune(purpose: Purpose, text: str, socket: Path | None) -> bool:
+def _say_rune(purpose: Purpose, text: str, socket: Path | None, most_msat: int) -> bool:
     import asyncio
 
     from agent.errors import ConfigError
@@ -139,7 +153,7 @@ def _say_rune(purpose: Purpose, text: str, socket: Path | None) -> bool:
     from agent.settle.runes import NotARune
 
     try:
-        judged = inspect(text, purpose)
+        judged = inspect(text, purpose, most_msat)
     except NotARune as error:
         raise ConfigError(f"not a rune: {error}") from None
     _say_judgement(judged)

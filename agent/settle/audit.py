@@ -17,6 +17,7 @@ LABEL_PREFIX = "hearth/"
 # More than exists: 21 million bitcoin in millisatoshi.
 EVERYTHING_MSAT = 2_100_000_000_000_000_000
 _AN_INVOICE = "lnbcrt1"
+_PAUSE_NS = 1_000_000_000  # a shorter one between two payments is none
 
 
 class Purpose(StrEnum):
@@ -137,14 +138,20 @@ def methods(rune: Rune) -> frozenset[str] | None:
 
 def slowed(rune: Rune) -> bool:
     """Whether the rune bounds how often it may be used."""
-    return any(
-        all(a.field in {"rate", "per"} and interval_ns(a) is not None for a in row)
-        for row in rune.restrictions
-    )
+    return any(all(map(pauses, row)) for row in rune.restrictions)
 
 
-def audit(rune: Rune, purpose: Purpose) -> tuple[Finding, ...]:
-    """Everything that this rune allows beyond its purpose."""
+def pauses(alternative: Alternative) -> bool:
+    """Whether this lets time pass between two calls that is worth the name."""
+    timed = alternative.field in {"rate", "per"}
+    return timed and (interval_ns(alternative) or 0) >= _PAUSE_NS
+
+
+def audit(rune: Rune, purpose: Purpose, most_msat: int | None = None) -> tuple[Finding, ...]:
+    """Everything that this rune allows beyond its purpose.
+
+    :param most_msat: the most that a payment of the agent's may cost, where that is known.
+    """
     named = methods(rune)
     if named is None:
         return (Finding("it does not name the methods it allows: treat it as full control", True),)
@@ -157,10 +164,14 @@ def audit(rune: Rune, purpose: Purpose) -> tuple[Finding, ...]:
         for check in CHECKS[purpose]
         if check.params and not check.must_pass and check.method in named and permits(rune, check)
     ]
+    if purpose is Purpose.PAY and "sendamount" in named and most_msat is not None:
+        more = Check("sendamount", {"invstring": _AN_INVOICE, "amount_msat": most_msat + 1})
+        if permits(rune, more):
+            text = f"it allows payments above {most_msat} msat (settlement.caps.payment_msat)"
+            found.append(Finding(text, True))
     if purpose is Purpose.PAY and not slowed(rune):
-        found.append(
-            Finding("it has no `per`: small payments can follow each other for ever", True)
-        )
+        text = "it has no `per` of a second or more: small payments can follow each other for ever"
+        found.append(Finding(text, True))
     return tuple(found)
 
 

@@ -58,13 +58,14 @@ def runes_of(access: Access) -> Mapping[Purpose, str]:
     return {purpose: text for purpose, text in texts.items() if text}
 
 
-def inspect(text: str, purpose: Purpose) -> Inspected:
+def inspect(text: str, purpose: Purpose, most_msat: int | None = None) -> Inspected:
     """Judge a rune by what stands in it.
 
+    :param most_msat: see `audit`.
     :raises NotARune: when it is none.
     """
     rune = parse(text)
-    return Inspected(purpose, audit(rune, purpose), unusable(rune, purpose))
+    return Inspected(purpose, audit(rune, purpose, most_msat), unusable(rune, purpose))
 
 
 def warnings(access: Access) -> tuple[str, ...]:

@@ -117,6 +117,23 @@ def test_a_rune_that_could_drain_the_node_ends_with_1(tmp_path: Path) -> None:
     assert "DRAINS THE NODE: it has no `per`" in said
 
 
+def test_a_rune_that_pays_more_than_the_agent_may_is_found_out(tmp_path: Path) -> None:
+    bitcoin = restrictions(Purpose.PAY, most_msat=100_000_000_000, every="1min")
+    path = Path(commando(tmp_path, bitcoin))
+    code, said = run("--config", str(path))
+    assert code == 1
+    assert "DRAINS THE NODE: it allows payments above 1000000 msat" in said
+    path.write_text(path.read_text() + "[settlement.caps]\npayment_msat = 100000000000\n")
+    code, said = run("--config", str(path))
+    assert (code, "pay rune: fine" in said) == (0, True)
+
+
+@pytest.mark.parametrize("every", ["", "banana", "1minute", "0min", "9msec", "1sec' x"])
+def test_no_command_is_written_with_an_interval_that_is_none(tmp_path: Path, every: str) -> None:
+    code, said = run("--config", config(tmp_path, ""), "--every", every)
+    assert (code, commands(said)) == (2, [])
+
+
 def test_any_rune_can_be_asked_about(tmp_path: Path) -> None:
     path = rune_file(tmp_path, "any.rune", "readonly")
     code, said = run("--config", config(tmp_path, ""), "--rune", str(path), "--for", "payments")

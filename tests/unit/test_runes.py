@@ -106,6 +106,10 @@ WRONG = {
         [["method=sendamount"], ["pnameamount_msat>0"], ["pnameamount_msat<1000"]],
         Purpose.PAY, "no `per`", True,
     ),
+    "a pause that is none": (
+        [["method=sendamount"], ["pnameamount_msat>0"], ["pnameamount_msat<1000"], ["per=9msec"]],
+        Purpose.PAY, "no `per`", True,
+    ),
     "a pause for some": (
         [["method=sendamount"], ["pnameamount_msat>0"], ["pnameamount_msat<1000"],
          ["per=1min", "pnameinvstring^ln"]],
