@@ -40,6 +40,8 @@ COLUMNS = (
     "ChargeFrequency",
     "ChargePeriodEnd",
     "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
     "ContractedCost",
     "EffectiveCost",
     "HostProviderName",
@@ -59,8 +61,10 @@ COLUMNS = (
     "ServiceProviderName",
     "ServiceSubcategory",
     "SkuId",
+    "SkuMeter",
     "SkuPriceId",
     "SubAccountId",
+    "SubAccountName",
     "x_ExchangeRateMinorPerBitcoin",
     "x_ExchangeRateSource",
     "x_PriceMsatNumerator",
@@ -109,6 +113,7 @@ def _usage(item: ReceiptRow, place: int, price: Price, issuer: Issuer) -> Row:
     was, was_msat = before.lines[place] if before else (0, 0)
     row = _charge(item.stored, item.exchange_name, issuer, paid.rate if paid else None)
     sku = f"{price.unit.name.lower()}{':' if price.resource_class else ''}{price.resource_class}"
+    meter = f"{price.unit.name.lower().replace('_', ' ')} {price.resource_class}".rstrip()
     return _ordered(
         {
             **row,
@@ -116,10 +121,10 @@ def _usage(item: ReceiptRow, place: int, price: Price, issuer: Issuer) -> Row:
             **_periods(metered.span, metered.span.start_ns),
             "ChargeCategory": "Usage",
             "ChargeClass": None,
-            "ChargeDescription": f"{price.unit.name.lower().replace('_', ' ')}"
-            f" {price.resource_class}".rstrip()
-            + f", receipt {metered.sequence}",
+            "ChargeDescription": f"{meter}, receipt {metered.sequence}",
             "ChargeFrequency": "Usage-Based",
+            "ConsumedQuantity": quantity - was,
+            "ConsumedUnit": _UNITS[price.unit],
             "InvoiceDetailId": f"{item.invoice}#{metered.sequence}.{place}"
             if item.invoice
             else None,
@@ -128,6 +133,7 @@ def _usage(item: ReceiptRow, place: int, price: Price, issuer: Issuer) -> Row:
             "PricingQuantity": quantity - was,
             "PricingUnit": _UNITS[price.unit],
             "SkuId": sku,
+            "SkuMeter": meter,
             "SkuPriceId": f"{item.stored.lease.agreement_sha256.hex()}:{place}",
             "x_PriceMsatNumerator": price.numerator,
             "x_PriceUnitDenominator": price.denominator
@@ -162,20 +168,24 @@ def _credits(view: View, stored: Stored, name: str, issuer: Issuer) -> Iterator[
 
 
 def _corrections(view: View, stored: Stored, name: str, issuer: Issuer) -> Iterator[Row]:
-    for msat, reason, change_ns in view.all(
-        "SELECT msat, reason, change_ns FROM adjustments WHERE lease = ? ORDER BY idx",
+    for index, msat, reason, change_ns in view.all(
+        "SELECT idx, msat, reason, change_ns FROM adjustments WHERE lease = ? ORDER BY idx",
         stored.row,
     ):
         span = Span(stored.lease.start_ns, int(change_ns))
+        invoice = report.invoice_after(view, stored.row, int(index))
+        rate = report.rate_of(view, stored.row, invoice) if invoice else None
         yield _ordered(
             {
-                **_charge(stored, name, issuer, None),
-                **_costs(int(msat), issuer.rate),
+                **_charge(stored, name, issuer, rate),
+                **_costs(int(msat), _rate(issuer, rate)),
                 **_periods(span, int(change_ns)),
                 "ChargeCategory": "Adjustment",
                 "ChargeClass": _class(span.start_ns, int(change_ns)),
                 "ChargeDescription": f"correction: {reason}",
                 "ChargeFrequency": "One-Time",
+                "InvoiceDetailId": f"{invoice}#adjustment/{index}" if invoice else None,
+                "InvoiceId": invoice,
             }
         )
 
@@ -197,6 +207,7 @@ def _charge(stored: Stored, name: str, issuer: Issuer, quoted: Rate | None) -> R
         "ServiceProviderName": issuer.name,
         "ServiceSubcategory": "Virtual Machines",
         "SubAccountId": stored.lease.job_id or None,
+        "SubAccountName": stored.lease.job_id or None,  # the exchange gives it no other name
         "x_ExchangeRateMinorPerBitcoin": rate.minor_per_bitcoin,
         "x_ExchangeRateSource": rate.source,
     }

@@ -115,14 +115,25 @@ def _payments_of(view: View, lease: int) -> list[tuple[int, Paid]]:
 
 def _invoices_of(view: View, lease: int) -> list[tuple[int, str]]:
     """Watermarks and labels of the invoices for receipts that stand, lowest first."""
+    return [(through, label) for through, label, _ in _standing(view, lease)]
+
+
+def invoice_after(view: View, lease: int, index: int) -> str | None:
+    """Label of the first invoice for receipts that was told after that leaf, and stands."""
+    later = [(told, label) for _, label, told in _standing(view, lease) if told > index]
+    return min(later)[1] if later else None
+
+
+def _standing(view: View, lease: int) -> list[tuple[int, str, int]]:
+    """Watermarks, labels and leaves of the invoices for receipts that stand, lowest first."""
     books = settlement.account(view, lease)
     if books is None or books.terms.mode is Mode.PREPAID:
         return []  # those are for no receipts, but ahead of them
     return [
-        (int(through), str(label))
-        for through, label in view.all(
-            "SELECT through_sequence, label FROM invoices WHERE lease = ? AND state IN (?, ?, ?)"
-            " ORDER BY through_sequence, label",
+        (int(through), str(label), int(told))
+        for through, label, told in view.all(
+            "SELECT through_sequence, label, coalesce(idx, -1) FROM invoices"
+            " WHERE lease = ? AND state IN (?, ?, ?) ORDER BY through_sequence, label",
             lease,
             *map(int, (BillState.INVOICED, BillState.PAID, BillState.LOST)),
         )

@@ -53,6 +53,8 @@ SPECIFICATION: dict[str, tuple[str, bool, str, set[str] | None]] = {
     "ChargeFrequency": (R, False, "String", {"One-Time", "Recurring", "Usage-Based"}),
     "ChargePeriodEnd": (M, False, "DateTime", None),
     "ChargePeriodStart": (M, False, "DateTime", None),
+    "ConsumedQuantity": (C, True, "Decimal", None),
+    "ConsumedUnit": (C, True, "String", None),
     "ContractedCost": (M, False, "Decimal", None),
     "EffectiveCost": (M, False, "Decimal", None),
     "HostProviderName": (M, True, "String", None),
@@ -72,8 +74,10 @@ SPECIFICATION: dict[str, tuple[str, bool, str, set[str] | None]] = {
     "ServiceProviderName": (M, False, "String", None),
     "ServiceSubcategory": (R, False, "String", {"Virtual Machines"}),
     "SkuId": (C, True, "String", None),
+    "SkuMeter": (C, True, "String", None),
     "SkuPriceId": (C, True, "String", None),
     "SubAccountId": (C, True, "String", None),
+    "SubAccountName": (C, True, "String", None),
 }
 FORMATS = {
     "Decimal": re.compile(r"-?(0|[1-9]\d*)(\.\d+)?"),
@@ -100,6 +104,15 @@ def wrong(row: Row) -> list[str]:
         found.append("PricingQuantity of usage is null")
     if (row["PricingQuantity"] is None) != (row["PricingUnit"] is None):
         found.append("PricingUnit")
+    if usage != (row["ConsumedQuantity"] is not None):
+        found.append("ConsumedQuantity of usage is null, or of something else is not")
+    for one, other in (
+        ("ConsumedQuantity", "ConsumedUnit"),
+        ("SkuId", "SkuMeter"),
+        ("SubAccountId", "SubAccountName"),
+    ):
+        if (row[one] is None) != (row[other] is None):
+            found.append(other)
     if row["SkuPriceId"] is None and row["PricingQuantity"] is not None:
         found.append("PricingQuantity without SkuPriceId")
     if (row["InvoiceId"] is None) != (row["InvoiceDetailId"] is None):
@@ -174,6 +187,31 @@ async def test_focus_sums_are_the_receipts_and_the_invoices(shop: Shop) -> None:
         billed = sum(Decimal(str(row["BilledCost"])) for row in own)
         assert billed == Decimal(invoice.amount_msat) * EURO.minor_per_bitcoin / 10**13
     assert {row["x_ExchangeRateSource"] for row in usage} == {EURO.source}
+
+
+async def test_focus_has_a_correction_with_the_invoice_that_it_changed(tmp_path: Path) -> None:
+    shop = await Shop.open(tmp_path)
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.engine.adjust(spine.lease_id(1), -400, "an agreement", "")
+    with journal(shop) as view:
+        rows = list(focus.rows(view, NAMES, Issuer("site", NO_MATTER)))
+    assert {row["InvoiceId"] for row in rows} == {None}
+    await shop.acknowledge()
+    await shop.settle()
+    await shop.pay()
+    await shop.settle()
+    await shop.engine.adjust(spine.lease_id(1), 300, "another", "")
+    (invoice,) = await shop.told("Invoice")
+    with journal(shop) as view:
+        rows = list(focus.rows(view, NAMES, Issuer("site", NO_MATTER)))
+    assert [line for row in rows for line in wrong(row)] == []
+    assert _sum([row for row in rows if row["InvoiceId"] == invoice.label]) == invoice.amount_msat
+    assert [row["InvoiceId"] for row in rows if row["ChargeCategory"] == "Adjustment"] == [
+        invoice.label,
+        None,
+    ]
+    shop.world.node.close()
 
 
 NO_MATTER = Rate("EUR", 1, "today")
