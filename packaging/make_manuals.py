@@ -15,10 +15,11 @@ from pathlib import Path
 import typer.main
 from typer._click.core import Command
 from typer._completion_shared import get_completion_script
+from typer._param_types import choice_as_str
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from agent import errors
-from agent.cli.app import app
+from agent.cli.app import COMPLETE, app
 from agent.version import version
 
 COMPLETIONS = {
@@ -54,6 +55,8 @@ def value_of(option: TyperOption) -> str:
     """What stands behind an option; nothing behind a flag."""
     if option.is_flag:
         return ""
+    if choices := option.type_descriptor.choices:
+        return "|".join(choice_as_str(choice) for choice in choices)
     return option.metavar or (option.name or "value").upper().replace("_", "-")
 
 
@@ -86,7 +89,7 @@ def options(command: Command) -> Iterator[str]:
             )
             yield f".TP\n{names} \\fI{roff(value_of(item))}\\fR".rstrip()
             notes = [sentence(item.help)]
-            if item.default not in (None, False, ()) and not item.is_flag:
+            if item.default not in (None, False, (), "") and not item.is_flag:
                 notes.append(f"Default: {item.default}.")
             if item.envvar:
                 notes.append(f"Also from the environment: {item.envvar}.")
@@ -122,7 +125,7 @@ def overview(root: TyperGroup) -> list[str]:
     codes = re.search(r"Exit codes: (.*?)\.\n", errors.__doc__ or "", re.DOTALL)
     if codes is None:
         raise SystemExit("make_manuals: agent.errors says no exit codes")
-    body += [".SH EXIT STATUS", roff(" ".join(codes[1].split())) + "."]
+    body += [".SH EXIT STATUS", roff(" ".join(codes[1].replace("`", "").split())) + "."]
     pages = ", ".join(f"\\fBhearth\\-{name}\\fR(1)" for name in sorted(root.commands))
     return [*body, ".SH SEE ALSO", pages]
 
@@ -155,9 +158,7 @@ def write(folder: Path, date: str) -> None:
         text = page(f"hearth-{name}", sentence(command.help), command_page(name, command), date)
         (manuals / f"hearth-{name}.1").write_text(text, "utf-8")
     for shell, place in COMPLETIONS.items():
-        script = get_completion_script(
-            prog_name="hearth", complete_var="_HEARTH_COMPLETE", shell=shell
-        )
+        script = get_completion_script(prog_name="hearth", complete_var=COMPLETE, shell=shell)
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(script + "\n", "utf-8")
 

@@ -29,6 +29,7 @@ from attest.errors import AttestError
 from probes.errors import ProbeError
 
 NO_ROOM = 9  # exit code
+COMPLETE = "_HEARTH_COMPLETE"  # a shell asks for completions
 
 app = typer.Typer(
     name="hearth",
@@ -83,6 +84,10 @@ def main() -> None:
     """Run one command; an error is one line that names the thing and the remedy."""
     # gRPC reads it when it is loaded; what its core would print is in the error that we print.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if COMPLETE in os.environ:
+        # Typer would put our plain texts through rich's Markdown, which the package leaves out, and
+        # takes them as they are where there is no rich: None says so to importlib.
+        sys.modules["rich"] = None  # type: ignore[assignment]
     try:
         app()
     except (HearthError, AttestError, ProbeError) as error:

@@ -147,5 +147,42 @@ def test_there_is_a_page_for_every_command(tmp_path: Path) -> None:
     assert "1970\\-01\\-02" in pages["hearth.1"] or "1970-01-02" in pages["hearth.1"]
     assert "hearth receipts export\\-proof" in pages["hearth-receipts.1"]
     assert "7 the journal" in pages["hearth.1"]
+    assert "\\fIfocus|csv|jsonl\\fR" in pages["hearth-settlement.1"]
+    assert [name for name, page in pages.items() if "Default: ." in page or "`" in page] == []
     for shell in ("bash-completion/completions/hearth", "zsh/vendor-completions/_hearth"):
         assert "_HEARTH_COMPLETE" in (tmp_path / "usr/share" / shell).read_text()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"_HEARTH_COMPLETE": "complete_bash", "COMP_WORDS": "hearth st", "COMP_CWORD": "1"},
+        {"_HEARTH_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "hearth st"},
+        {
+            "_HEARTH_COMPLETE": "complete_fish",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            "_TYPER_COMPLETE_ARGS": "hearth st",
+        },
+    ],
+    ids=["bash", "zsh", "fish"],
+)
+def test_completions_need_nothing_that_the_package_leaves_out(
+    tmp_path: Path, asked: dict[str, str]
+) -> None:
+    left_out = tomllib.loads((DEBIAN / "site.toml").read_text())["left_out"]
+    for module in ("markdown_it", "mdurl", "pygments"):
+        assert module.replace("_it", "-it-py") in left_out
+        (tmp_path / f"{module}.py").write_text("raise ModuleNotFoundError(__name__)\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['hearth']\nfrom agent.cli.app import main; main()",
+        ],
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT}/proto/gen/python", **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "status" in done.stdout
