@@ -107,7 +107,9 @@ def write_secret(file: Path, content: bytes) -> None:
     """
     part = file.with_suffix(".part")
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Made anew: `hearth enroll` is root in another user's directory, who may have a link here.
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             out.write(content)
             out.flush()

@@ -29,7 +29,8 @@ class Reserve:
             disk = os.statvfs(self.path.parent)
             if disk.f_bavail * disk.f_frsize < 2 * self.size:
                 return False
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            part.unlink(missing_ok=True)  # not what somebody linked there
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, self.size)
             finally:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config, Tpm
+from agent.errors import ConfigError
+from agent.journal.space import Reserve
+from agent.node import Lock
 from agent.root import boot_log, find_tpm, open_root, write_secret
 from attest.errors import TpmError
 from attest.formats import MAX_INLINE
@@ -95,3 +98,20 @@ def test_a_secret_is_for_this_user_alone(tmp_path: Path) -> None:
     assert file.read_bytes() == b"secret"
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    """Root enrols in a directory of the agent's user, who may not write what root may."""
+    state, victim = tmp_path / "state", tmp_path / "victim"
+    state.mkdir()
+    victim.write_bytes(b"as it was")
+    for name in ("key.part", "reserve.part"):
+        (state / name).symlink_to(victim)
+    write_secret(state / "key.pem", b"secret")
+    assert Reserve(state / "reserve", 1 << 20).make()
+    assert (state / "key.pem").read_bytes() == b"secret"
+    assert victim.read_bytes() == b"as it was"
+    (state / "lock").symlink_to(tmp_path / "made")
+    with pytest.raises(ConfigError, match="symbolic links"):
+        Lock(state).take()
+    assert not (tmp_path / "made").exists()
