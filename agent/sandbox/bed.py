@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import grpc
 from hearth.admin.v1 import admin_pb2
 from hearth.admin.v1.admin_pb2_grpc import AdminServiceStub
 
+from agent.interpreter import python
 from agent.sandbox.child import ANSWER_S, START_S, BedError, Child, end, tail
 from agent.sandbox.purses import OPERATOR, LightningProcess, agent_configuration
 from agent.sandbox.swtpm import Swtpm
@@ -86,7 +86,7 @@ class SiteProcess:
         ready.unlink(missing_ok=True)
         with (self.directory / "site.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "agent.sandbox.site", "--ready-file", str(ready)],
+                [*python(), "-m", "agent.sandbox.site", "--ready-file", str(ready)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -158,7 +158,7 @@ class AgentProcess:
                 [
                     # It has no standard input to end by: the kernel ends it with us (prctl(2)).
                     *("setpriv", "--pdeathsig", "TERM"),
-                    *(sys.executable, "-m", "agent.cli.app", "run"),
+                    *(*python(), "-m", "agent.cli.app", "run"),
                     *("--config", str(self.config_file)),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -7,12 +7,12 @@ import json
 import select
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import HearthError
+from agent.interpreter import python
 
 START_S = 20.0
 ANSWER_S = 15.0
@@ -46,7 +46,7 @@ class Child:
         """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *options],
+                [*python(), "-m", module, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -11,13 +11,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.errors import ConfigError, HearthError
+from agent.interpreter import python
 from agent.leases import places
 from agent.sandbox import bed
 from agent.sandbox.books import ENDED
@@ -360,7 +360,7 @@ def cgroup_root(name: str) -> str:
 def hearth(*words: str) -> tuple[int, str]:
     """Run one command of ours as its user would; return its exit code and what it said."""
     done = subprocess.run(
-        [sys.executable, "-m", "agent.cli.app", *words],
+        [*python(), "-m", "agent.cli.app", *words],
         capture_output=True,
         text=True,
         check=False,

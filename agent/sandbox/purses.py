@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import HearthError
-from agent.sandbox.child import Child
+from agent.sandbox.child import BedError, Child
 from agent.sandbox.exchange.purse import Purse
 from agent.sandbox.exchange.purse import PurseError as ExchangePurseError
+from agent.settle.remote import absent
 
 OPERATOR = "operator"
 PLAY_NETWORKS = ("regtest", "signet", "testnet")
@@ -35,6 +36,8 @@ class LightningProcess:
 
         :raises BedError: when it does not.
         """
+        if remedy := absent():
+            raise BedError(f"{self._child.name}: {remedy}")
         options = ("--dir", str(self.directory), "--keep", "--peers", *self.names)
         self.nodes = self._child.start("agent.sandbox.lightningd", *options)
 

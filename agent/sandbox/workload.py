@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import HearthError
+from agent.interpreter import python
 
 PERIOD_S = 0.1
 END_S = 5.0
@@ -47,7 +48,7 @@ class Workload:
             [
                 # Frozen it sees no end of its input: the kernel ends it with us (prctl(2)).
                 *("setpriv", "--pdeathsig", "KILL"),
-                *(sys.executable, "-m", "agent.sandbox.workload", str(permille)),
+                *(*python(), "-m", "agent.sandbox.workload", str(permille)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

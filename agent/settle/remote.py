@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,13 @@ logger = structlog.get_logger()
 _MOST_LINE = 8 << 20
 _END_S = 5.0
 _T = TypeVar("_T")
+
+
+def absent() -> str:
+    """What to do where the Lightning half, a package of its own, is missing; "" where it is not."""
+    if importlib.util.find_spec("pyln") is not None:
+        return ""
+    return "pyln-client is not there; install the package hearth-agent-lightning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,8 @@ class RemoteRail:
             return self._process
 
     async def _start(self) -> _Process:
+        if remedy := absent():
+            raise RailDown(remedy)
         try:
             child = await asyncio.create_subprocess_exec(
                 *self._argv,

@@ -134,6 +134,16 @@ def test_an_isolated_interpreter_is_started_again_as_itself(tmp_path: Path) -> N
     assert done.stdout.strip() == f"{found} {arguments} {tmp_path}"
 
 
+def test_nothing_is_started_but_as_itself() -> None:
+    """`python -m agent...` finds nothing on a host that has the package."""
+    named = [
+        str(module.relative_to(ROOT))
+        for module in sorted((ROOT / "agent").rglob("*.py"))
+        if "sys.executable" in module.read_text()
+    ]
+    assert named == ["agent/interpreter.py"]
+
+
 def test_there_is_a_page_for_every_command(tmp_path: Path) -> None:
     from agent.cli.app import app
 

@@ -241,3 +241,14 @@ def test_reading_an_invoice_needs_no_process_and_no_library() -> None:
         "assert rail._process is None"
     )
     assert "coincurve" not in loaded(body)
+
+
+async def test_without_the_lightning_half_it_says_what_to_install(
+    rail: RemoteRail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as host:
+        host.setitem(sys.modules, "pyln", None)  # not there, to importlib
+        with pytest.raises(RailDown, match="install the package hearth-agent-lightning"):
+            await rail.health()
+    # Installed meanwhile, nothing has to be started again.
+    assert (await rail.health()).network == "regtest"
