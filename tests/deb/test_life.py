@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,28 @@ for module in list(sys.modules.values()):
     if cached and cached.startswith("/usr/lib/hearth-agent/"):
         print(cached)
 """
+
+
+MANAGER = (
+    "org.freedesktop.systemd1",
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+)
+LEASE = "0123456789ab_01234567_89ab_7cde_8f01_23456789abcd"
+PLANTED = "1 ExecStart a(sasb) 1 /bin/touch 2 touch /root/planted false 0"
+# What the agent's user asks of systemd and must not get: method, signature, arguments.
+FORBIDDEN = (
+    "StartUnit ss hearth-lease@.service replace",
+    f"StartUnit ss hearth-lease@stop-{LEASE}.service replace",
+    f"StartUnit ss hearth-lease@kill-{LEASE}.service isolate",
+    "StartUnit ss poweroff.target replace",
+    f"StopUnit ss hearth-{LEASE}.slice replace",
+    f"RestartUnit ss hearth-lease@kill-{LEASE}.service replace",
+    f"SetUnitProperties sba(sv) hearth-{LEASE}.slice true 1 TasksMax t 1",
+    f"StartTransientUnit ssa(sv)a(sa(sv)) planted.service replace {PLANTED}",
+    # systemd 257 puts this to polkit as a plain start; it then refuses what a template's file is.
+    f"StartTransientUnit ssa(sv)a(sa(sv)) hearth-lease@kill-{LEASE}.service replace {PLANTED}",
+)
 
 
 def listing(system: System) -> dict[str, str]:
@@ -77,6 +100,10 @@ def test_the_whole_life(system: System, package: Path) -> None:
     assert len(imported) > 200
     assert [path for path in imported if not (system.root / path[1:]).exists()] == []
 
+    # Its completions, without what the package leaves out of rich.
+    asked = ("_HEARTH_COMPLETE=complete_zsh", "_TYPER_COMPLETE_ARGS=hearth st")
+    assert '"status":"Show' in system.says("env", *asked, "hearth")
+
     # What it holds at rest (the bar of the issue).
     pid = system.unit("MainPID")[0]
     (resident,) = (
@@ -115,16 +142,60 @@ def test_the_whole_life(system: System, package: Path) -> None:
     assert system.says("getent", "passwd", "hearth")
 
 
+def asks(system: System, call: str) -> int:
+    """Let the agent's user call systemd's manager; the exit code."""
+    user = ("setpriv", "--reuid=hearth", "--regid=hearth", "--init-groups")
+    return system.run(*user, "busctl", "call", *MANAGER, *call.split(), code=None).returncode
+
+
+def slices(system: System) -> str:
+    return system.says("find", "/sys/fs/cgroup", "-name", "hearth-*.slice")
+
+
+def test_it_keeps_to_what_is_its_own(system: System, package: Path) -> None:
+    # An account that somebody logs in to is not taken for the agent's.
+    system.run("useradd", "--shell", "/bin/bash", "hearth")
+    assert "rename that account" in system.install(package, code=100)
+    assert not (system.root / "usr/lib/hearth-agent").exists()
+    system.run("userdel", "hearth")
+
+    # The state is on a disk of its own.
+    system.run("mkdir", "/var/lib/hearth")
+    system.run("mount", "-t", "tmpfs", "tmpfs", "/var/lib/hearth")
+    system.install(package)
+    assert system.status()["node_id"]
+
+    # An agent that was taken over may order a lease's slice, and nothing else.
+    system.run("systemctl", "stop", "hearth-agent")
+    for call in FORBIDDEN:
+        assert asks(system, call) == 1, call
+    assert not (system.root / "root/planted").exists()
+    assert slices(system) == ""
+    order = f"hearth-lease@create-{LEASE}-1000-64.service"
+    assert asks(system, f"StartUnit ss {order} replace") == 0
+    system.run("systemctl", "start", order)  # waits for it
+    assert slices(system).endswith(f"/hearth-{LEASE}.slice")
+
+    # Purged, the disk stays where it was mounted.
+    system.apt("purge", "hearth-agent")
+    assert system.says("find", "/var/lib/hearth") == "/var/lib/hearth"
+    system.run("mountpoint", "--quiet", "/var/lib/hearth")
+
+
 def test_the_lightning_half_comes_and_goes_alone(
     system: System, package: Path, lightning_package: Path
 ) -> None:
     pyln = f"{PRIVATE}import pyln.client"
     system.install(package, lightning_package)
     system.run("/usr/bin/python3", "-BISc", pyln)
+    # The whole way, from what the packages brought.
+    assert json.loads(system.says("hearth", "demo", "--for", "20s", "--json"))["ok"]
     # The bar for what both take, with the bytecode for this host's Python.
     taken = system.says("du", "-s", "--block-size=1000000", "/usr/lib/hearth-agent")
     assert int(taken.split()[0]) <= 130
     system.apt("remove", "hearth-agent-lightning")
     system.run("/usr/bin/python3", "-BISc", pyln, code=1)
+    said = system.run("hearth", "demo", "--for", "20s", code=1).stderr
+    assert "install the package hearth-agent-lightning" in said
     assert system.says("find", "/usr/lib/hearth-agent", "-path", "*pyln*") == ""
     assert system.status()["node_id"]

@@ -142,6 +142,12 @@ def test_a_purge_keeps_what_is_not_settled_and_says_where(
 ) -> None:
     lease = place(exchange)
     until("a receipt", lambda: receipts(exchange, lease) >= 1)
+    # Without room for the archive nothing is dropped.
+    system.run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", "/var/backups")
+    assert "Remedy: make room there" in system.apt("purge", "hearth-agent", code=100)
+    assert list((system.root / "var/backups").iterdir()) == []
+    system.run("umount", "/var/backups")
+
     said = system.apt("purge", "hearth-agent")
     (archive,) = (system.root / "var/backups").glob("hearth-*")
     assert f"/var/backups/{archive.name}" in said
