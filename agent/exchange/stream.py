@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import NoReturn, Protocol
 
 import grpc
@@ -124,9 +125,24 @@ class Session:
         text = str(failure) or "no answer in time"
         if isinstance(failure, grpc.aio.AioRpcError):
             text = f"{failure.code().name}: {one_line(failure.details())}"
+        text += self._ended_certificate()
         self._link.standing.last_error = text
         await self._clock.sleep(self._away_ns)
         raise ExchangeError(f"{self._link.enrolment.session_endpoint}: {text}")
+
+    def _ended_certificate(self) -> str:
+        """What a failure is likely to come from, and its remedy, once the certificate has ended.
+
+        The wall clock may be wrong, so that this explains a failure and never makes one.
+        """
+        enrolment = self._link.enrolment
+        if self._clock.now().wall_ns < enrolment.expire_ns:
+            return ""
+        ended = datetime.fromtimestamp(enrolment.expire_ns // SECOND, UTC)
+        return (
+            f"; this host's certificate ended at {ended:%Y-%m-%d %H:%M} UTC:"
+            f" enrol again, hearth enroll {enrolment.enrol_endpoint} --token <a new one>"
+        )
 
     async def _converse(self, backoff: Backoff) -> None:
         channel = grpc.aio.secure_channel(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import grpc
+import msgspec
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from hearth.v1 import session_pb2
@@ -105,6 +106,19 @@ async def test_nobody_there_is_an_error_with_a_name(
     await table.exchange.stop()
     with pytest.raises(ExchangeError, match="no answer in time"):
         await table.session().run(Backoff())
+
+
+async def test_a_certificate_that_has_ended_is_named_with_its_remedy(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "CONNECT_DEADLINE_S", 0.5)
+    await table.exchange.stop()
+    table.link.enrolment = msgspec.structs.replace(
+        table.link.enrolment, expire_ns=1_767_225_600 * SECOND, enrol_endpoint="ex.example:7443"
+    )
+    with pytest.raises(ExchangeError, match="ended at 2026-01-01 00:00 UTC: enrol again"):
+        await table.session().run(Backoff())
+    assert "hearth enroll ex.example:7443 --token" in table.link.standing.last_error
 
 
 async def test_another_certificate_than_the_enrolled_ones_is_nobody(
