@@ -99,7 +99,7 @@ class Offer(Strict, frozen=True):
     credit_limit_msat: Msat = 10_000_000
     payment_seconds: Seconds = 7200
     least_invoice_msat: Msat = 1_000_000
-    advance_msat: Msat = 1_000_000  # prepaid: the balance that is invoiced ahead
+    advance_msat: Msat = 900_000  # prepaid: the balance that is invoiced ahead
     prices: tuple[Price, ...] = (
         Price(unit="delivered-unit-second", resource_class="VCPU", msat=15),
         Price(unit="delivered-unit-second", resource_class="MEMORY_MB", msat=1, per=250),

@@ -40,6 +40,7 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
     yield from wrong or _dear(config.offer)
     yield from _rebates(config.offer)
     yield from _mode(config)
+    yield from _refund(config)
     yield from _rail(config.settlement)
     yield from _site(config)
     yield from _meters(config)
@@ -136,6 +137,26 @@ def _mode(config: Config) -> Iterator[Contradiction]:
         )
 
 
+def _refund(config: Config) -> Iterator[Contradiction]:
+    """All of a prepayment may have to be given back, and nothing nets the last of it."""
+    advance, caps = config.offer.advance_msat, config.settlement.caps
+    if config.offer.mode != "prepaid" or not _pays(config.settlement):
+        return
+    most = advance + max(caps.fee_least_msat, advance * caps.fee_permille // 1000)
+    for key in ("payment_msat", "day_msat", "exchange_day_msat"):
+        limit = getattr(caps, key)
+        if limit < most:
+            yield (
+                f"settlement.caps.{key}",
+                f"{limit} is less than {most}, offer.advance_msat with its fee: what is left of a"
+                " prepayment could not be given back; raise it, or lower offer.advance_msat",
+            )
+
+
+def _pays(settlement: Settlement) -> bool:
+    return settlement.rail == "cln" or bool(settlement.pay_rune_file)
+
+
 def _rail(settlement: Settlement) -> Iterator[Contradiction]:
     if settlement.rail == "none":
         return
@@ -147,8 +168,7 @@ def _rail(settlement: Settlement) -> Iterator[Contradiction]:
                 f"has no effect with the rail {settlement.rail!r}; leave it out"
                 f" (this rail reads {', '.join(sorted(own))})",
             )
-    pays = settlement.rail == "cln" or settlement.pay_rune_file
-    if settlement.caps != defaults.caps and not pays:
+    if settlement.caps != defaults.caps and not _pays(settlement):
         remedy = "leave them out, or name settlement.pay_rune_file with the rail 'cln-commando'"
         yield "settlement.caps", f"have no effect, for nothing is ever paid; {remedy}"
 

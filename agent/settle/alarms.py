@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from agent.core.bill import Account, BillState
 from agent.core.credit import CreditLevel
-from agent.core.payout import PayoutState
+from agent.core.payout import OWED, PayoutState
 from agent.journal import settlement
 from agent.journal.store import View
 
 SECOND_NS = 1_000_000_000
-STUCK_NS = 3600 * SECOND_NS  # a payout that is on its way for longer is said
+STUCK_NS = 3600 * SECOND_NS  # a payout that is on its way for longer is said,
+WAITING_NS = 86_400 * SECOND_NS  # and one that nothing takes with it any more
 _LEVELS = {
     CreditLevel.WARNED: "is past its credit limit",
     CreditLevel.NOT_RENEWED: "is past its credit limit for long: no new leases of its exchange",
@@ -71,4 +72,11 @@ def _of_lease(books: Account, unix_ns: int) -> Iterator[Alarm]:
                 "payout-stuck",
                 f"{books.lease_id}/{item.key}",
                 f"{name}: payout {item.key} of {item.msat} msat is stuck on its way",
+            )
+        if item.state in OWED and books.final and unix_ns - item.since_ns > WAITING_NS:
+            yield Alarm(
+                "payout-open",
+                f"{books.lease_id}/{item.key}",
+                f"{name} is over, and its payout {item.key} of {item.msat} msat waits: the exchange"
+                " did not ask for it, or settlement.caps or the rail do not let it be paid",
             )

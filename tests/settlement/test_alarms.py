@@ -10,14 +10,16 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from hearth.v1 import settlement_pb2
 
-from agent.config import Settlement
+from agent.config import Caps, Settlement
 from agent.journal import rail as rail_rows
 from agent.settle.alarms import alarms
 from agent.settle.metrics import exposition
 from agent.settle.rail import RailDown
 from tests.fakes import spine
-from tests.fakes.shop import OFFER, Shop
+from tests.fakes.shop import MONEY, OFFER, Shop
+from tests.settlement.test_engine import finish
 
 # What Prometheus reads: name, labels, an integer (exposition formats, text 0.0.4).
 _SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="(\\.|[^"\\\n])*"(,[a-z]+="(\\.|[^"\\\n])*")*\})? -?[0-9]+')
@@ -72,6 +74,28 @@ async def test_exposure_past_the_limit(tmp_path: Path) -> None:
     assert await logged(shop) == [("money_alarm_over", "credit-warned")]
     came = f'hearth_settlement_received_msat_total{{exchange="{shop.world.pens[0].exchange_id}"}}'
     assert (await measured(shop))[came] == paid
+    shop.world.node.close()
+
+
+async def test_what_cannot_be_given_back(tmp_path: Path) -> None:
+    """A refund above the limit is taken with no later invoice: somebody has to raise the limit."""
+    caps = Caps(payment_msat=50_000)
+    shop = await Shop.open(tmp_path, settlement=msgspec.structs.replace(MONEY, caps=caps))
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    await shop.settle()
+    await shop.pay(extra_msat=100_000)
+    await finish(shop)
+    (refund,) = await shop.told("RefundStatement")
+    statement = await shop.payload_sha256("RefundStatement")
+    await shop.ask_payout(statement, shop.payout_invoice(statement, refund.msat))
+    (refusal,) = await shop.told("PayoutRefusal")
+    assert refusal.reason == settlement_pb2.PAYOUT_REFUSAL_REASON_ABOVE_CAP
+    assert await said(shop) == []
+    shop.passes(86_401)
+    await shop.settle()
+    assert await said(shop) == ["payout-open"]
     shop.world.node.close()
 
 

@@ -193,6 +193,13 @@ WRONG = {
         "no effect",
         'set offer.mode = "prepaid"',
     ),
+    "a prepayment that could not be given back": (
+        '[offer]\nmode = "prepaid"\nadvance_msat = 1_000_000\n'
+        '[settlement]\nrail = "cln"\nsocket = "/s"',
+        "settlement.caps.payment_msat",
+        "1000000 is less than 1005000",
+        "lower offer.advance_msat",
+    ),
     "a setting of another rail": (
         '[settlement]\nrail = "cln"\nsocket = "/s"\npay_rune_file = "/r"',
         "settlement.pay_rune_file",
