@@ -11,6 +11,19 @@ def pay_index(view: View) -> int:
     return int(row[0]) if row else 0
 
 
+def place(view: View) -> str | None:
+    """Which rail that was, and where; None before the first."""
+    where = view.meta("rail")
+    return None if where is None else where.decode()
+
+
+def listen(change: Transaction, where: str) -> None:
+    """Begin with another rail or node, which counts its payments from the first on."""
+    if place(change) is not None:
+        change.execute("UPDATE rail SET pay_index = 0")
+    change.set_meta("rail", where.encode())
+
+
 def heard(change: Transaction, index: int) -> None:
     """Note how far, in the transaction that enters the payment."""
     change.execute("UPDATE rail SET pay_index = max(pay_index, ?)", index)

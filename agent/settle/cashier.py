@@ -163,6 +163,10 @@ class Cashier:
 
     async def _hear(self) -> bool:
         """Enter what was paid since the last look; whether there was any."""
+        own = self.node.config.settlement
+        place = f"{own.rail} {own.socket or own.node or own.directory}"
+        if await self.node.journal.read(rail_rows.place) != place:
+            await self.node.journal.write(lambda change: rail_rows.listen(change, place))
         after = await self.node.journal.read(rail_rows.pay_index)
         payments = await self.rail.paid_after(after, LISTEN_S)
         await self._note_up()
