@@ -401,6 +401,38 @@ class Impatient(StatementRail):
         return await super().paid_after(pay_index, 0)
 
 
+async def test_another_rail_counts_its_payments_from_the_first_on(tmp_path: Path) -> None:
+    """A node had counted many payments, tips among them; the account's keeper begins with one."""
+    shop = await Shop.open(tmp_path)
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    await shop.settle()
+    await shop.pay()
+    for tip in ("one", "two"):
+        made = shop.operator.call("invoice", amount_msat=5, label=tip, description=tip)
+        shop.exchange.call("xpay", invstring=made["bolt11"])
+    await shop.settle()
+    assert await shop.ask("SELECT pay_index FROM rail") == [(3,)]
+    folder = tmp_path / "statements"
+    settings = msgspec.structs.replace(MONEY, rail="statement", directory=str(folder), socket="")
+    node = shop.world.node
+    node.config = msgspec.structs.replace(node.config, settlement=settings)
+    shop.rail = Impatient(folder)
+    shop.begin()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    invoice = (await shop.told("Invoice"))[-1]
+    (folder / "paid.csv").write_text(
+        f"label,amount_msat,paid_date\n{invoice.label},{invoice.amount_msat},2027-01-15\n"
+    )
+    assert await shop.cashier._hear()
+    assert (await shop.books()).owed == 0
+    assert await shop.ask("SELECT count(*), max(number) FROM payments") == [(2, 2)]
+    shop.world.node.close()
+
+
 async def test_what_is_given_back_by_hand_is_entered_by_hand(tmp_path: Path) -> None:
     folder = tmp_path / "statements"
     settings = msgspec.structs.replace(MONEY, rail="statement", directory=str(folder))

@@ -28,7 +28,9 @@ from agent.core.settling import (
     Inspect,
     Judged,
     Ordered,
+    Seen,
     Settled,
+    Status,
     Stopped,
     Tick,
     Traced,
@@ -105,6 +107,27 @@ def test_an_invoice_is_asked_about_from_its_end_on() -> None:
     books = replace(BOOKS, bills=(bill,))
     assert outstanding(books, NOW - 1) == ()
     assert outstanding(books, NOW) == (Inspect("l"),)
+    over = replace(BOOKS, bills=(replace(bill, state=BillState.EXPIRED),))
+    assert outstanding(over, NOW) == (), "its end is known"
+
+
+def test_what_came_and_went_is_counted_with_its_sign() -> None:
+    books = replace(BOOKS, gross=1000, uncontested=900, adjusted=-30, netted=200)
+    assert (books.exposure, books.owed) == (770, 670)
+    paid = replace(books, received=800, returned=7)
+    assert (paid.exposure, paid.owed) == (-23, -123)
+
+
+def test_an_invoice_that_is_found_again_does_not_stand_beside_another() -> None:
+    made_of = Sum(5, 0, 0, 0, 0, 0)
+    lost = Bill("l", 1, b"", made_of, BillState.LOST, NOW, "ln", HASH, NOW)
+    other = Bill("m", 2, b"", made_of, BillState.INVOICED, NOW, "ln", OTHER, NOW)
+    found = Seen("l", Status.UNPAID)
+    both = replace(BOOKS, bills=(lost, other))
+    assert after(both, found) == both
+    assert after(both, Seen("m", Status.UNPAID)) == both
+    (alone,) = after(replace(BOOKS, bills=(lost,)), found).bills
+    assert alone.state is BillState.INVOICED
 
 
 def test_what_the_node_will_not_pay_is_not_tried_again() -> None:
