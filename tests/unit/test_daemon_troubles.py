@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,7 +15,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.admin import Admin
-from agent.daemon import Daemon, link_of
+from agent.daemon import Daemon, link_of, watchdog
 from agent.errors import ExchangeError
 from agent.exchange import tls_keys
 from agent.sampler import Latest
@@ -20,6 +23,7 @@ from agent.settle.engine import Settlement
 from attest.errors import TpmError
 from attest.root import Root
 from attest.software import SoftwareRoot
+from tests.fakes.clock import SECOND
 from tests.fakes.world import World
 
 
@@ -89,6 +93,33 @@ async def test_a_tpm_that_goes_away_and_comes_back(world: World) -> None:
     assert told == ["checkpoint_failed", "checkpoint_recovered"]
     assert await next_steps(world) == []
     assert world.findings() == []
+
+
+async def test_the_watchdog_is_fed_by_samples_and_by_nothing_else(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+
+        async def feeds(seconds: int, *, sampled: bool) -> int:
+            """How often it is fed in that time."""
+            world.metering.progress += sampled
+            await world.clock.run(seconds * SECOND)
+            heard = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard.append(systemd.recv(100))
+            assert set(heard) <= {b"WATCHDOG=1"}
+            return len(heard)
+
+        feeding = asyncio.create_task(watchdog(daemon(world)))
+        await feeds(1, sampled=False)
+        assert await feeds(3600, sampled=False) == 0
+        for _ in range(10):
+            assert await feeds(20, sampled=True) == 1
+        feeding.cancel()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rubbish"])
