@@ -178,7 +178,9 @@ def _seen(account: Account, event: Seen, now_ns: int) -> Step:
             paid_ns = event.paid_ns or now_ns
             return _collect(account, bill, event.received_msat, event.preimage, paid_ns, now_ns)
         case Status.MISSING if bill.preimage:
-            return _collect(account, bill, bill.msat, bill.preimage, now_ns, now_ns)
+            # A payment counts in our own time: an exchange's may be of any year.
+            paid_ns = event.paid_ns or now_ns
+            return _collect(account, bill, bill.msat, bill.preimage, paid_ns, now_ns)
         case Status.EXPIRED if bill.state in UNSURE:
             return _move(account, bill, BillState.EXPIRED, now_ns)
         case Status.MISSING if bill.state is BillState.INVOICED:

@@ -82,7 +82,7 @@ class Seen:
     status: Status
     received_msat: int = 0
     preimage: bytes = b""
-    paid_ns: int = 0
+    paid_ns: int = 0  # Unix time; of MISSING: by when it was paid, if it was
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class Errands:
             case Request(bill):
                 await self._request(bill)
             case Inspect(label):
-                await self.enter(seen(label, await self.rail.invoice_state(label)))
+                state = await self.rail.invoice_state(label)
+                await self.enter(seen(label, state, self.unix_ns()))
             case Pay(payout):
                 await self._pay(payout)
 
@@ -107,10 +108,10 @@ class Errands:
         )
 
 
-def seen(label: str, state: InvoiceState | None) -> Seen:
-    """The rail's word on an invoice as an event."""
+def seen(label: str, state: InvoiceState | None, unix_ns: int = 0) -> Seen:
+    """The rail's word on an invoice as an event; `unix_ns` is when it said that there is none."""
     if state is None:
-        return Seen(label, Status.MISSING)
+        return Seen(label, Status.MISSING, paid_ns=unix_ns)
     payment = state.payment
     if payment is None:
         return Seen(label, _STATUS[state.status])

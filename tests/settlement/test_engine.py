@@ -166,6 +166,7 @@ async def test_a_payment_that_the_node_forgot_is_shown_by_the_exchange(shop: Sho
     await shop.settle()
     second = (await shop.told("Invoice"))[-1]
     assert second.pending_msat == invoice.amount_msat, "what may be paid is not asked for again"
+    shop.engine.desk = dataclasses.replace(shop.engine.desk, exchange_ns=lambda _: SECOND)
     await shop.say(
         settlement_pb2.PaymentNotice(
             lease_id=invoice.lease_id, payment_hash=invoice.payment_hash, preimage=preimage
@@ -175,6 +176,8 @@ async def test_a_payment_that_the_node_forgot_is_shown_by_the_exchange(shop: Sho
     books = await shop.books()
     assert books.received == invoice.amount_msat
     assert len(books.bills) == 1
+    ((paid_ns,),) = await shop.ask("SELECT paid_ns FROM payments")
+    assert paid_ns == shop.engine.unix_ns(), "not in 1970, where the exchange says that it is"
 
 
 async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
