@@ -19,9 +19,10 @@ from agent.core.bill import BillState
 from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
-from agent.core.payout import PayoutState
+from agent.core.payout import PayoutState, Spent
 from agent.errors import MalformedMessage, RateLimited, SettlementError
 from agent.exchange import outbox
+from agent.journal import settlement
 from agent.sandbox.lightningd.caller import DirectCaller
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
@@ -443,6 +444,12 @@ async def test_what_may_still_be_paid_counts_for_as_long_as_it_may(tmp_path: Pat
     shop.network.holds.everything = False
     await shop.settle()
     assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    for exchange, own in ((shop.world.pens[0].row, statement.msat + 1), (99, 0)):
+        now = shop.engine.unix_ns()
+        spent = await shop.world.node.journal.read(
+            lambda view, exchange=exchange, now=now: settlement.spent(view, exchange, now)
+        )
+        assert spent == Spent(statement.msat + 1, own), "with the fee that it cost"
     shop.passes(86_300)
     assert await refusals("less than a day after it was paid") == [above] * 2
     await shop.restart()
@@ -505,7 +512,7 @@ async def levels(shop: Shop) -> list[int]:
 
 async def test_exposure_is_answered_step_by_step(tmp_path: Path) -> None:
     offer = msgspec.structs.replace(OFFER, credit_limit_msat=20_000)
-    shop = await Shop.open(tmp_path, offer=offer)
+    shop = await Shop.open(tmp_path, offer=offer, exchanges=2)
     await shop.world.lease(hours=24)
     await shop.minutes(12)  # 32 msat a second
     assert await levels(shop) == [CreditLevel.WARNED]
@@ -520,6 +527,8 @@ async def test_exposure_is_answered_step_by_step(tmp_path: Path) -> None:
     assert (await levels(shop))[-1] == CreditLevel.NOT_RENEWED
     decision = await shop.world.reserve(2)
     assert decision.outcome == lease_pb2.LEASE_OUTCOME_CREDIT
+    decision = await shop.world.reserve(3, pen=shop.world.pens[1])
+    assert decision.outcome == lease_pb2.LEASE_OUTCOME_ACCEPTED, "another exchange's debt"
     shop.passes(3600)
     await shop.settle()
     assert (await levels(shop))[-1] == CreditLevel.STOPPED

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from agent.core.availability import Span
 from agent.core.bill import Account, Bill, BillState, Policy, Sum, Terms
+from agent.core.credit import Credit, CreditLevel, escalate
 from agent.core.lease import LeaseKey
 from agent.core.payout import (
     QUIET_NS,
@@ -154,6 +155,23 @@ def test_a_label_that_clashed_is_given_up_only_while_it_is_nobody_s_invoice() ->
     (again,) = after(due, Clashed(bill.label)).bills
     assert (again.state, again.msat) == (BillState.DUE, 500)
     assert again.label.endswith("/1-r2")
+
+
+def test_the_limit_itself_is_within() -> None:
+    week = 7 * 86_400 * 10**9
+    for exposure, limit, steps in (
+        (20, 20, ()),
+        (21, 20, (2,)),
+        (40, 20, (2,)),
+        (41, 20, (2, 3, 4)),
+    ):
+        assert escalate(Credit(), exposure, limit, week, NOW)[1] == steps
+    over, _ = escalate(Credit(), 21, 20, week, NOW)
+    for passed, steps in ((week - 1, ()), (week, (3,)), (2 * week - 1, (3,)), (2 * week, (3, 4))):
+        assert escalate(over, 21, 20, week, NOW + passed)[1] == steps
+    assert escalate(over, 20, 20, week, NOW + week) == (Credit(), (CreditLevel.WITHIN,))
+    stopped = Credit(CreditLevel.STOPPED, NOW)
+    assert escalate(stopped, 0, 20, week, NOW) == (stopped, ())
 
 
 def test_books_stay_open_while_anything_is_contested() -> None:
