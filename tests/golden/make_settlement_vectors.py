@@ -5,6 +5,7 @@ Numbers are decimal strings where they may pass 2^53, as in proof files; times a
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -182,14 +183,16 @@ def availabilities() -> list[Case]:
 def rebates() -> list[Case]:
     """From a lease's receipts to the figures of a RebateStatement."""
     cases: list[Case] = []
+    whole = dataclasses.replace(LEVEL, window_ns=0)
+    windows = (("window 0", LEVEL, 0), ("window 1", LEVEL, 1), ("one window", whole, 0))
     for name, (receipts, outages, excluded) in SETS.items():
-        for index in (0, 1):
-            found = rebate.state(LEVEL, LEASE, index, receipts, outages, excluded)
+        for which, level, index in windows:
+            found = rebate.state(level, LEASE, index, receipts, outages, excluded)
             cases.append(
                 {
-                    "name": f"{name}; window {index}",
+                    "name": f"{name}; {which}",
                     "lease": _times([LEASE])[0],
-                    "window_ns": str(LEVEL.window_ns),
+                    "window_ns": str(level.window_ns),
                     "tiers": [list(tier) for tier in LEVEL.tiers],
                     "exclusions": sorted(kind.name for kind in LEVEL.exclusions),
                     "index": index,

@@ -503,6 +503,32 @@ async def test_both_sides_state_one_rebate(shop: Shop) -> None:
         await shop.say(early)
 
 
+async def test_the_whole_lease_may_be_one_window(tmp_path: Path) -> None:
+    offer = msgspec.structs.replace(OFFER, window_seconds=0)
+    shop = await Shop.open(tmp_path, offer=offer)
+    await shop.world.lease()
+    await shop.minutes(4)
+    await shop.freeze(frozen=True)
+    await shop.minutes(3)
+    await shop.freeze(frozen=False)
+    await shop.minutes(3)
+    assert await shop.told("RebateStatement") == [], "it is not over yet"
+    await shop.world.release()
+    await shop.minutes(1)
+    (statement,) = await shop.told("RebateStatement")
+    assert 690_000 <= statement.availability_ppm <= 710_000
+    late = lease_pb2.RebateStatement()
+    late.CopyFrom(statement)
+    late.window.start_time.seconds += 1
+    with pytest.raises(MalformedMessage, match="window"):
+        await shop.say(late)
+    own = lease_pb2.RebateStatement()
+    own.CopyFrom(statement)
+    await shop.say(own)
+    assert [item.msat for item in (await shop.books()).payouts] == [statement.msat]
+    shop.world.node.close()
+
+
 # --- credit --------------------------------------------------------------------------------------
 
 

@@ -182,3 +182,11 @@ def test_books_stay_open_while_anything_is_contested() -> None:
     agreed = Acked(1, b"r" * 32, gross_msat=400, uncontested_msat=400, final=True)
     assert step(books, agreed, POLICY, NOW)[1] == (Settled(),)
     assert step(after(books, agreed), Tick(), POLICY, NOW)[1] == ()
+
+
+def test_books_stay_open_while_an_invoice_may_be_paid() -> None:
+    """What was corrected away after it was invoiced may still come, and goes back then."""
+    lost = Bill("l", 1, b"", Sum(5, 0, 0, 0, 0, 0), BillState.LOST, NOW, "ln", HASH, NOW)
+    books = replace(BOOKS, final=True, gross=5, uncontested=5, adjusted=-5, bills=(lost,))
+    assert (books.owed, step(books, Tick(), POLICY, NOW)) == (0, (books, ()))
+    assert after(replace(books, bills=()), Tick()).closed
