@@ -62,6 +62,8 @@ def asked(account: Account, event: Asked, policy: Policy, now_ns: int) -> Step:
     refusal = payouts.judge(
         item, event.statement_sha256, event.invoice, setting, policy.caps, event.spent
     )
+    if refusal is None and event.used:
+        refusal = Refusal.PAID
     if refusal is None and not policy.pays:
         refusal = Refusal.NO_RAIL
     named = event.invoice is not None and event.invoice.amount_msat is not None

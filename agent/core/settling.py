@@ -110,6 +110,7 @@ class Asked:
     invoice: Bolt11 | None  # None: unreadable
     spent: Spent
     unix_ns: int
+    used: bool = False  # another payout has its payment hash: one payment is no proof of two
 
 
 @dataclass(frozen=True, slots=True)

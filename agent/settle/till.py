@@ -12,6 +12,7 @@ from agent.core.bolt11 import NotBolt11, decode
 from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.giving import with_statement
+from agent.core.payout import PayoutState
 from agent.core.settling import Adjusted, Asked, Noticed
 from agent.errors import JournalError, MalformedMessage, SettlementError
 from agent.journal import ledger, settlement
@@ -63,8 +64,19 @@ def _asked(change: Transaction, desk: Desk, exchange: int, asked: PayoutInvoice)
         invoice = None
     unix_ns = desk.unix_ns()
     spent = settlement.spent(change, exchange, unix_ns)
-    event = Asked(asked.statement_sha256, asked.bolt11, invoice, spent, unix_ns)
+    used = invoice is not None and _used(change, invoice.payment_hash)
+    event = Asked(asked.statement_sha256, asked.bolt11, invoice, spent, unix_ns, used)
     settlement.enter(change, desk, stored, books, event)
+
+
+def _used(view: View, payment_hash: bytes) -> bool:
+    """Whether a payout was paid by this hash, or is being paid."""
+    paid = view.one("SELECT 1 FROM payments WHERE payment_hash = ? AND msat < 0", payment_hash)
+    return paid is not None or any(
+        item.state is PayoutState.PAYING and item.payment_hash == payment_hash
+        for _, books in settlement.open_accounts(view)
+        for item in books.payouts
+    )
 
 
 def _stated(change: Transaction, desk: Desk, exchange: int, stated: StatedRebate) -> None:

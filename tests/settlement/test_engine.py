@@ -15,6 +15,7 @@ import structlog
 from hearth.v1 import lease_pb2, settlement_pb2
 
 from agent.config import Caps, Settlement
+from agent.core import bolt11
 from agent.core.bill import BillState
 from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
@@ -24,6 +25,7 @@ from agent.errors import MalformedMessage, RateLimited, SettlementError
 from agent.exchange import outbox
 from agent.journal import settlement
 from agent.sandbox.lightningd.caller import DirectCaller
+from agent.sandbox.lightningd.signer import NodeKey, encode
 from agent.settle.alarms import alarms
 from agent.settle.lightning import LightningNode
 from agent.settle.rail import Invoice, RailDown, RailRefused
@@ -413,6 +415,29 @@ async def test_another_invoice_is_taken_only_when_the_first_has_failed(shop: Sho
         row for row in shop.exchange.call("listinvoices")["invoices"] if row["status"] == "paid"
     ]
     assert [row["label"] for row in paid] == ["third"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_one_payment_is_the_proof_of_one_payout(shop: Shop, *, held: bool) -> None:
+    statement = await shop.missed()
+    await shop.freeze(frozen=True)
+    await shop.minutes(3)
+    await shop.freeze(frozen=False)
+    await shop.minutes(7)
+    first, second = [await shop.payload_sha256("RebateStatement", place) for place in (0, 1)]
+    invoice = shop.payout_invoice(first, statement.msat, "first")
+    shop.network.holds.everything = held
+    await shop.ask_payout(first, invoice)
+    await shop.settle()
+    other = (await shop.told("RebateStatement"))[-1]
+    own = bolt11.decode(shop.payout_invoice(second, other.msat, "second"))
+    again = dataclasses.replace(own, payment_hash=bolt11.decode(invoice).payment_hash)
+    await shop.ask_payout(second, encode(again, NodeKey.named("exchange")))
+    await shop.settle()
+    (refusal,) = await shop.told("PayoutRefusal")
+    assert refusal.reason == REFUSED.PAYOUT_REFUSAL_REASON_PAID
+    assert (await shop.books()).payouts[1].state is PayoutState.PLANNED
+    assert await shop.ask("SELECT count(*) FROM payments") == [(int(not held),)]
 
 
 async def test_what_may_still_be_paid_counts_for_as_long_as_it_may(tmp_path: Path) -> None:
