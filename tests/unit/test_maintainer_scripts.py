@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import subprocess
@@ -65,6 +66,7 @@ def script(
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
         preexec_fn=limit,
     )
 
@@ -117,6 +119,14 @@ def test_books_of_which_something_may_come_are_kept(root: Path, state: LeaseStat
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(4096)])
 def test_what_cannot_be_judged_is_kept(root: Path, content: bytes) -> None:
     (root / "var/lib/hearth/journal.sqlite").write_bytes(content)
+    assert kept(root)
+
+
+def test_a_planted_pipe_is_not_waited_for(root: Path) -> None:
+    journal = root / "var/lib/hearth/journal.sqlite"
+    journal.unlink()
+    os.mkfifo(journal)
+    assert script("preinst", root, "upgrade", "1").returncode == 0
     assert kept(root)
 
 
