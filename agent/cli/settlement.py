@@ -155,7 +155,8 @@ def _say_rune(purpose: Purpose, text: str, socket: Path | None, most_msat: int) 
     try:
         judged = inspect(text, purpose, most_msat)
     except NotARune as error:
-        raise ConfigError(f"not a rune: {error}") from None
+        text = f"{purpose} rune: not a rune: {error}; what createrune answered as `rune` is needed"
+        raise ConfigError(text) from None
     _say_judgement(judged)
     node_says = [] if socket is None else asyncio.run(_ask_node(text, purpose, socket))
     for line in node_says:

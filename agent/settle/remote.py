@@ -74,6 +74,11 @@ class _Process:
     reader: asyncio.Task[None] | None = None
     over: bool = False  # it answers no more, also while the system still has it
 
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self.child.kill()
+
     def fail_all(self, text: str) -> None:
         """Tell everybody that no answer will come."""
         self.over = True
@@ -273,18 +278,21 @@ class RemoteRail:
                     future.set_result(answer)
         except (Broken, ValueError, OSError) as error:
             text = f"the rail's process does not make sense: {error}"
-        with contextlib.suppress(ProcessLookupError):
-            process.child.kill()
+            process.kill()
         process.fail_all(text)
-        await process.child.wait()
+        # No signal to one that is ending: Popen would reap it, and asyncio miss it aloud.
+        try:
+            await asyncio.wait_for(process.child.wait(), _END_S)
+        except TimeoutError:
+            process.kill()
+            await process.child.wait()
 
     async def _kill(self, text: str) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         process.fail_all(text)
-        with contextlib.suppress(ProcessLookupError):
-            process.child.kill()
+        process.kill()
         if process.reader is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(process.reader), _END_S)
