@@ -23,6 +23,7 @@ from hearth.v1 import common_pb2
 from agent.clock import SECOND
 from agent.core import receipt as receipts
 from agent.errors import ConfigError
+from agent.exchange import outbox
 from agent.exchange.enrolment import Enrolment
 from agent.exchange.stream import Link
 from agent.journal import ledger
@@ -40,6 +41,7 @@ from probes.reading import Counter, Gauge, Reading
 
 SOCKET_MODE = 0o660
 LONGEST_SOCKET = 107  # unix(7)
+ENDED_SHOWN = 100  # leases that ended are kept for years; an answer holds 4 MiB
 Context = ServicerContext[admin_pb2.StatusRequest, admin_pb2.StatusResponse]
 AdjustContext = ServicerContext[admin_pb2.AdjustRequest, admin_pb2.AdjustResponse]
 EnrollContext = ServicerContext[admin_pb2.EnrollRequest, admin_pb2.EnrollResponse]
@@ -107,13 +109,13 @@ class Admin(AdminServiceServicer):
                 dict.fromkeys(free, 0) if node.journal.full else free,
                 view.size(),
                 newest(view),
-                ledger.leases(view),
+                ledger.newest(view, ENDED_SHOWN),
                 [item.text for item in alarms(view, now.wall_ns)],
             )
 
         available, size, head, leases, money = await node.journal.read(ask)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        exchanges = [await self._exchange(link, leases) for link in self._links]
+        exchanges = [await self._exchange(link) for link in self._links]
         root = node.root.identity
         environment = metering.environment()
         started = metering.started
@@ -151,23 +153,9 @@ class Admin(AdminServiceServicer):
             )
         return response
 
-    async def _exchange(self, link: Link, leases: list[ledger.Stored]) -> admin_pb2.ExchangeStatus:
+    async def _exchange(self, link: Link) -> admin_pb2.ExchangeStatus:
         row = link.row
-
-        def ask(view: View) -> tuple[int, int, int, int]:
-            counted = view.one(
-                "SELECT (SELECT count(*) FROM offers JOIN outbox USING (exchange, idx)"
-                " WHERE exchange = ?1 AND outbox.sequence <= delivered_through),"
-                " outbox_last - delivered_through,"
-                " (SELECT count(*) FROM nacks WHERE exchange = ?1),"
-                " (SELECT count(*) FROM nacks JOIN outbox USING (exchange, sequence)"
-                "  JOIN receipts USING (idx) WHERE exchange = ?1) FROM exchanges WHERE id = ?1",
-                row,
-            )
-            return (counted[0], counted[1], counted[2], counted[3]) if counted else (0, 0, 0, 0)
-
-        offers, undelivered, nacks, rejected = await self._node.journal.read(ask)
-        own = [item for item in leases if item.exchange == row]
+        counts = await self._node.journal.read(lambda view: outbox.counts(view, row))
         enrolment, standing = link.enrolment, link.standing
         return admin_pb2.ExchangeStatus(
             exchange_id=enrolment.exchange_id,
@@ -176,14 +164,14 @@ class Admin(AdminServiceServicer):
             connected=standing.connected,
             last_error=standing.last_error,
             assurance=enum(common_pb2.AssuranceClass, enrolment.assurance),
-            offers_delivered=offers,
-            receipts_issued=sum(item.lease.receipt_sequence for item in own),
-            receipts_acked=sum(item.acked_through for item in own),
-            receipts_rejected=rejected,
-            statements_refused=nacks,
+            offers_delivered=counts.offers_delivered,
+            receipts_issued=counts.receipts_issued,
+            receipts_acked=counts.receipts_acked,
+            receipts_rejected=counts.receipts_rejected,
+            statements_refused=counts.refused,
             challenges_answered=standing.challenges_answered,
             requests_limited=standing.requests_limited,
-            undelivered=undelivered,
+            undelivered=counts.undelivered,
             first_offer_time=_timestamp(standing.first_offer_ns),
             certificate_expire_time=_timestamp(enrolment.expire_ns),
         )

@@ -25,6 +25,18 @@ class Cursors:
     leases: tuple[LeaseCursor, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many statements one exchange got, for people."""
+
+    offers_delivered: int
+    receipts_issued: int
+    receipts_acked: int
+    undelivered: int
+    refused: int
+    receipts_rejected: int
+
+
 def begin_session(change: Transaction, exchange: int) -> Cursors:
     """Take the next session epoch, durably, and return the cursors."""
     change.execute("UPDATE exchanges SET epoch = epoch + 1 WHERE id = ?", exchange)
@@ -35,10 +47,31 @@ def begin_session(change: Transaction, exchange: int) -> Cursors:
     epoch, last, delivered, applied = row or (0, 0, 0, 0)
     cursors = tuple(
         LeaseCursor(item.lease.key.lease_id, item.lease.receipt_sequence, item.lease.receipt_sha256)
-        for item in ledger.leases(change, UNSETTLED)
-        if item.exchange == exchange and item.lease.receipt_sequence > item.acked_through
+        for item in ledger.unacknowledged(change, exchange, UNSETTLED)
     )
     return Cursors(epoch, last, delivered, applied, cursors)
+
+
+def counts(view: View, exchange: int) -> Counts:
+    """Count what went to an exchange, in time that grows with its offers and leases."""
+    row = view.one("SELECT outbox_last, delivered_through FROM exchanges WHERE id = ?", exchange)
+    end, through = row or (0, 0)
+    # Left to itself SQLite holds each delivery against each offer, and each refusal against each
+    # receipt: hours, after a year.
+    counted = view.one(
+        "SELECT (SELECT count(*) FROM offers WHERE exchange = ?1 AND idx NOT IN"
+        "  (SELECT idx FROM outbox WHERE exchange = ?1 AND sequence > ?2 AND idx NOT NULL)),"
+        " (SELECT coalesce(sum((SELECT max(sequence) FROM receipts WHERE lease = leases.id)), 0)"
+        "  FROM leases WHERE exchange = ?1),"
+        " (SELECT coalesce(sum(acked_through), 0) FROM leases WHERE exchange = ?1),"
+        " (SELECT count(*) FROM nacks WHERE exchange = ?1),"
+        " (SELECT count(*) FROM receipts WHERE idx IN (SELECT outbox.idx FROM nacks"
+        "  CROSS JOIN outbox USING (exchange, sequence) WHERE nacks.exchange = ?1))",
+        exchange,
+        through,
+    )
+    offers, issued, acked, refused, rejected = counted or (0, 0, 0, 0, 0)
+    return Counts(offers, issued, acked, end - through, refused, rejected)
 
 
 def last(view: View, exchange: int) -> int:

@@ -240,24 +240,25 @@ class Session:
         sent = self._sender.outgoing.sent
         if nack.sequence > sent:
             raise ProtocolBroken(f"refused {nack.sequence}, sent through {sent}")
-        logger.warning(
-            "statement_refused",
-            exchange=self._link.enrolment.exchange_id[:16],
-            sequence=nack.sequence,
-            reason=nack.reason,
-            detail=nack.detail,
-        )
 
-        def note(change: Transaction) -> None:
-            change.execute(
+        def note(change: Transaction) -> bool:
+            kept = change.execute(
                 "INSERT OR IGNORE INTO nacks VALUES (?, ?, ?, ?)",
                 self._link.row,
                 nack.sequence,
                 nack.reason,
                 nack.detail,
             )
+            return kept.rowcount > 0
 
-        await self._journal.write(note)
+        if await self._journal.write(note):  # the same again is no news: it does not fill our log
+            logger.warning(
+                "statement_refused",
+                exchange=self._link.enrolment.exchange_id[:16],
+                sequence=nack.sequence,
+                reason=nack.reason,
+                detail=nack.detail,
+            )
 
     # --- receiving -----------------------------------------------------------------------------
 

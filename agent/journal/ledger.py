@@ -97,6 +97,25 @@ def leases(view: View, states: Iterable[LeaseState] | None = None) -> list[Store
     return [_stored(row) for row in view.all(query, any_of(states))]
 
 
+def newest(view: View, ended: int) -> list[Stored]:
+    """All leases that hold units and the last `ended` of the others, oldest first."""
+    others = (
+        "(SELECT id FROM leases WHERE state NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY id DESC LIMIT ?)"
+    )
+    query = _SELECT + " WHERE state IN " + _LISTED + " OR id IN " + others + " ORDER BY id"
+    holding = any_of(HOLDING)
+    return [_stored(row) for row in view.all(query, holding, holding, ended)]
+
+
+def unacknowledged(view: View, exchange: int, states: Iterable[LeaseState]) -> list[Stored]:
+    """Leases of one exchange in these states with a receipt that it has not acknowledged."""
+    issued = "(SELECT max(sequence) FROM receipts WHERE lease = leases.id)"
+    query = _SELECT + " WHERE exchange = ? AND state IN " + _LISTED + " AND acked_through < "
+    rows = view.all(query + issued + " ORDER BY id", exchange, any_of(states))
+    return [_stored(row) for row in rows]
+
+
 def put(change: Transaction, exchange: int, lease: Lease) -> None:
     """Write a lease as it is now."""
     change.execute(

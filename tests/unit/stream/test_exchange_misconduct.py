@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+import structlog
 from hearth.v1 import log_pb2, session_pb2
 
 from tests.fakes.scripted_exchange import Gone, Response, Talk
@@ -79,6 +80,20 @@ async def test_a_refusal_of_what_was_sent_is_kept_once(table: Table) -> None:
     [(sequence, reason, detail)] = await table.nacks()
     assert (sequence, reason) == (1, 3)
     assert len(detail) == 500
+
+
+async def test_a_refusal_that_is_said_again_and_again_is_logged_once(table: Table) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.welcome()
+        await talk.until("envelopes")
+        for _ in range(20):
+            await talk.say(Response(nack=session_pb2.Nack(delivery_sequence=1, reason=3)))
+        await talk.deliver(1, None)
+        await talk.applied(1)
+
+    with structlog.testing.capture_logs() as said:
+        await table.run(script)
+    assert [entry["event"] for entry in said].count("statement_refused") == 1
 
 
 async def test_an_epoch_that_is_behind_catches_up(table: Table) -> None:
