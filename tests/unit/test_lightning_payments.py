@@ -5,7 +5,9 @@ rail makes of it. Time is virtual; the node is the double, which agrees with rec
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from agent.sandbox.lightningd.methods import make_node
 from agent.sandbox.lightningd.network import ACTIONS, Fault, Network
 from agent.sandbox.lightningd.node import Node
 from agent.sandbox.lightningd.refusal import Refusal
+from agent.settle.calls import Refused
 from agent.settle.errands import read_attempts
 from agent.settle.lightning import LightningNode
 from agent.settle.rail import (
@@ -26,6 +29,8 @@ from agent.settle.rail import (
     Paid,
     PaymentOrder,
     RailDown,
+    RailError,
+    RailForbids,
     Reason,
     Unknown,
 )
@@ -424,6 +429,35 @@ def test_a_node_that_is_down_leaves_everything_open(world: World) -> None:
     assert isinstance(world.rail.pay(order), Unknown)
     with pytest.raises(RailDown):
         world.rail.attempts(order.payment_hash)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "reason", "again"),
+    [
+        ("Not permitted: too soon", RailDown, Reason.TOO_SOON, True),
+        ("Not permitted: method is not equal to invoice", RailForbids, Reason.FORBIDDEN, False),
+    ],
+)
+def test_a_rune_that_only_delays_forbids_nothing(
+    world: World, words: str, error: type[RailError], reason: Reason, *, again: bool
+) -> None:
+    class Refusing(DirectCaller):
+        """The payer's node, for whom a rune permits everything but this."""
+
+        def __init__(self, method: str) -> None:
+            super().__init__(world.payer)
+            self.method = method
+
+        def call(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+            if method == self.method:
+                raise Refused(1502, words)
+            return super().call(method, params)
+
+    with pytest.raises(error, match="ermitted"):
+        LightningNode(Refusing("listsendpays")).attempts(bytes(32))
+    outcome = LightningNode(Refusing("xpay")).pay(world.order())
+    assert isinstance(outcome, NotPaid)
+    assert (outcome.reason, outcome.retryable) == (reason, again)
 
 
 @pytest.mark.parametrize("patience_s", [0, MOST_PATIENCE_S + 1])
