@@ -121,6 +121,11 @@ SETS = {
             (Exclusion.TENANT_SUSPENDED, minutes(30, 40)),
         ),
     ),
+    "an exclusion that ends in a receipt with an outage": (
+        BROKEN,
+        (minutes(15, 20), minutes(26, 28)),
+        ((Exclusion.DECLARED_MAINTENANCE, minutes(18, 24)),),
+    ),
     "all of it excluded": (BROKEN, (), ((Exclusion.TENANT_SUSPENDED, minutes(0, 120)),)),
     "the node died after half an hour": (BROKEN[:2], (), ()),
     "an outage over a whole receipt that delivered": (FULL, (minutes(15, 30),), ()),
