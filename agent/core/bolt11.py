@@ -188,6 +188,12 @@ def _payee(
     return key
 
 
+def network_of(text: str) -> str | None:
+    """The network that an invoice's prefix names, of text that nobody has checked; None: none."""
+    match = _PREFIX.fullmatch(text.lower().rpartition("1")[0])
+    return None if match is None else NETWORKS[match[1]]
+
+
 @lru_cache(maxsize=256)
 def decode(text: str) -> Bolt11:
     """Read one invoice; its signature is checked.

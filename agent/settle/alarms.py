@@ -12,8 +12,8 @@ from agent.journal import settlement
 from agent.journal.store import View
 
 SECOND_NS = 1_000_000_000
-STUCK_NS = 3600 * SECOND_NS  # a payout that is on its way for longer is said,
-WAITING_NS = 86_400 * SECOND_NS  # and one that nothing takes with it any more
+STUCK_NS = 3600 * SECOND_NS  # what is on its way for longer is said,
+WAITING_NS = 86_400 * SECOND_NS  # and a payout that nothing takes with it any more
 _LEVELS = {
     CreditLevel.WARNED: "is past its credit limit",
     CreditLevel.NOT_RENEWED: "is past its credit limit for long: no new leases of its exchange",
@@ -59,6 +59,13 @@ def _of_lease(books: Account, unix_ns: int) -> Iterator[Alarm]:
             f"{name} {_LEVELS[level]}: {books.exposure} msat unpaid",
         )
     for bill in books.bills:
+        if bill.state is BillState.DUE and unix_ns - bill.since_ns > STUCK_NS:
+            yield Alarm(
+                "invoice-stuck",
+                bill.label,
+                f"{name}: the invoice {bill.label} ({bill.msat} msat) cannot be made; why is in the"
+                " daemon's log (errand_failed, rail_down)",
+            )
         if bill.state is BillState.LOST:
             yield Alarm(
                 "invoice-lost",

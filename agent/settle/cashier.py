@@ -115,6 +115,7 @@ class Cashier:
                 lambda event, row=row: self.engine.enter(row, event),  # type: ignore[misc]  # bound now
                 self.engine.unix_ns,
                 self.engine.desk.policy.invoice_life_ns // SECOND,
+                self.engine.desk.policy.network,
             )
             for work in self._due(books, sweeping=sweeping):
                 name = f"{books.lease_id} {_name(work)}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.core.bill import Account, Bill
+from agent.core.bolt11 import network_of
 from agent.core.invoice import invoice_text
 from agent.core.payout import Payout, Trace, may_try
 from agent.core.settling import (
@@ -31,6 +32,7 @@ from agent.core.settling import (
 from agent.settle.rail import (
     Attempt,
     AttemptStatus,
+    Invoice,
     InvoiceState,
     InvoiceStatus,
     LabelTaken,
@@ -38,6 +40,7 @@ from agent.settle.rail import (
     Paid,
     PaymentOrder,
     Rail,
+    RailRefused,
 )
 
 logger = structlog.get_logger()
@@ -57,6 +60,7 @@ class Errands:
     enter: Callable[[Event], Awaitable[Account]]
     unix_ns: Callable[[], int]
     invoice_life_s: int
+    network: str
 
     async def run(self, work: Work) -> None:
         """Carry out one.
@@ -79,9 +83,21 @@ class Errands:
         except LabelTaken:
             await self.enter(Clashed(bill.label))
         else:
+            self._check_network(made)
             if made.warning:  # mostly too little incoming capacity (lightning-invoice(7))
                 logger.warning("invoice_warned", label=bill.label, warning=made.warning)
             await self.enter(Made(bill.label, made.bolt11, made.payment_hash, made.expire_ns))
+
+    def _check_network(self, made: Invoice) -> None:
+        """Tell nobody of an invoice that nobody can pay; runes do not let us ask the node.
+
+        :raises RailRefused: when it is of another network than the configured one.
+        """
+        network = network_of(made.bolt11)
+        if network not in (None, self.network):
+            raise RailRefused(
+                f"the node makes invoices for {network}, settlement.network is {self.network}"
+            )
 
     async def _pay(self, payout: Payout) -> None:
         attempts = await self.rail.attempts(payout.payment_hash)

@@ -257,7 +257,7 @@ class Life:
             drive(self.enter(Seen(done.bill.label, Status.PAID, done.received_msat, b"", 1)))
 
     def errands(self) -> Errands:
-        return Errands(self.model, self.enter, lambda: self.model.now_ns, 7200)
+        return Errands(self.model, self.enter, lambda: self.model.now_ns, 7200, POLICY.network)
 
     def work(self) -> None:
         for item in outstanding(self.account, self.model.now_ns):

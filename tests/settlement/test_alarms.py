@@ -14,22 +14,14 @@ from hearth.v1 import settlement_pb2
 
 from agent.config import Caps, Settlement
 from agent.journal import rail as rail_rows
-from agent.settle.alarms import alarms
 from agent.settle.metrics import exposition
 from agent.settle.rail import RailDown
 from tests.fakes import spine
 from tests.fakes.shop import MONEY, OFFER, Shop
-from tests.settlement.test_engine import finish
+from tests.settlement.test_engine import finish, said
 
 # What Prometheus reads: name, labels, an integer (exposition formats, text 0.0.4).
 _SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="(\\.|[^"\\\n])*"(,[a-z]+="(\\.|[^"\\\n])*")*\})? -?[0-9]+')
-
-
-async def said(shop: Shop) -> list[str]:
-    """Names of the alarms as `hearth status` and `hearth settlement status` have them."""
-    now = shop.engine.unix_ns()
-    found = await shop.world.node.journal.read(lambda view: alarms(view, now))
-    return [item.name for item in found]
 
 
 async def measured(shop: Shop) -> dict[str, int]:

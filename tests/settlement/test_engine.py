@@ -45,6 +45,13 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     opened.world.node.close()
 
 
+async def said(shop: Shop) -> list[str]:
+    """Names of the alarms as `hearth status` and `hearth settlement status` have them."""
+    now = shop.engine.unix_ns()
+    found = await shop.world.node.journal.read(lambda view: alarms(view, now))
+    return [item.name for item in found]
+
+
 async def finish(shop: Shop) -> None:
     """The lease ends, and everything about it is paid."""
     await shop.world.release()
@@ -195,6 +202,30 @@ async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
     assert len(await shop.told("Invoice")) == 1, "it is sent: capacity may come"
 
 
+async def test_an_invoice_of_another_network_is_told_nobody(tmp_path: Path) -> None:
+    """With runes the node cannot be asked on which it is: its invoices say it."""
+    elsewhere = msgspec.structs.replace(MONEY, network="bitcoin")
+    shop = await Shop.open(tmp_path, settlement=elsewhere)
+    await shop.world.lease()
+    await shop.minutes(3)
+    await shop.acknowledge()
+    with structlog.testing.capture_logs() as logged:
+        await shop.settle()
+    (failed,) = [line for line in logged if line["event"] == "errand_failed"]
+    assert failed["error"] == "the node makes invoices for regtest, settlement.network is bitcoin"
+    assert await shop.told("Invoice") == []
+    assert await said(shop) == []
+    shop.passes(3601)
+    assert await said(shop) == ["invoice-stuck"]
+    node = shop.world.node
+    node.config = msgspec.structs.replace(node.config, settlement=MONEY)
+    shop.begin()
+    await shop.settle()
+    assert len(await shop.told("Invoice")) == 1
+    assert await said(shop) == []
+    shop.world.node.close()
+
+
 async def test_what_the_node_refuses_again_and_again_is_said_once(shop: Shop) -> None:
     class Refusing(DirectRail):
         refusing = True
@@ -210,13 +241,13 @@ async def test_what_the_node_refuses_again_and_again_is_said_once(shop: Shop) ->
     await shop.world.lease()
     await shop.minutes(3)
     await shop.acknowledge()
-    said: list[int] = []
+    failures: list[int] = []
     for refusing in (True, True, False):
         rail.refusing = refusing
         with structlog.testing.capture_logs() as logged:
             await shop.settle()
-        said.append(sum(line["event"] == "errand_failed" for line in logged))
-    assert said == [1, 0, 0]
+        failures.append(sum(line["event"] == "errand_failed" for line in logged))
+    assert failures == [1, 0, 0]
     assert len(await shop.told("Invoice")) == 1
 
 

@@ -10,7 +10,7 @@ import coincurve
 import pytest
 
 from agent.core import bolt11, secp256k1
-from agent.core.bolt11 import NotBolt11, decode
+from agent.core.bolt11 import NotBolt11, decode, network_of
 from agent.sandbox.lightningd.signer import NodeKey, encode
 from tests.fakes.cln_replay import IDS, RECORDINGS, recording
 
@@ -190,3 +190,12 @@ def test_a_description_and_its_hash_exclude_each_other() -> None:
     assert decode(text).description_sha256 is None
     hashed = hashlib.sha256(b"x").digest()
     assert decode(changed(description_sha256=hashed)).description_sha256 == hashed
+
+
+def test_the_prefix_alone_names_the_network() -> None:
+    assert network_of(SPEC_DONATION) == decode(SPEC_DONATION).network == "bitcoin"
+    assert network_of(SPEC_DONATION.upper()) == "bitcoin"
+    for text, network in (("lnbcrt1x", "regtest"), ("lntbs20m1x", "signet"), ("lntb1", "testnet")):
+        assert network_of(text) == network
+    for text in ("", "1", "lnbc", "lni1xyz", "ln-ab", "lnbd1x"):
+        assert network_of(text) is None
