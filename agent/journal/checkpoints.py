@@ -48,8 +48,10 @@ def newest(view: View) -> Head | None:
 
 def _open_record(change: Transaction, scribe: Scribe, boot_id: str, wall_ns: int) -> _Open | None:
     """Find the record that still lacks its note, or write the next one; None: nothing is new."""
-    row = change.one("SELECT sequence, size FROM checkpoints WHERE note IS NULL")
-    if row is not None:
+    row = change.one(
+        "SELECT sequence, size, note IS NULL FROM checkpoints ORDER BY sequence DESC LIMIT 1"
+    )
+    if row is not None and row[2]:
         return _Open(int(row[0]), int(row[1]), change.root(int(row[1])))
     head = newest(change)
     size = change.size()

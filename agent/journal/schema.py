@@ -64,6 +64,7 @@ CREATE TABLE answers (
   exchange INTEGER NOT NULL REFERENCES exchanges, request_sha256 BLOB NOT NULL,
   idx INTEGER, envelope BLOB, wall_ns INTEGER NOT NULL, PRIMARY KEY (exchange, request_sha256)
 ) WITHOUT ROWID;
+CREATE INDEX answers_that_expire ON answers (wall_ns) WHERE idx IS NULL;
 CREATE TABLE receipts (
   lease INTEGER NOT NULL REFERENCES leases, sequence INTEGER NOT NULL, idx INTEGER NOT NULL,
   PRIMARY KEY (lease, sequence)

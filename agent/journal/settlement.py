@@ -85,7 +85,8 @@ def behind(view: View, states: Sequence[LeaseState]) -> list[int]:
     """
     rows = view.all(
         "SELECT l.id FROM leases l LEFT JOIN accounts a ON a.lease = l.id"
-        " WHERE (a.open = 1 OR l.state IN (SELECT value FROM json_each(?)))"
+        " WHERE l.id IN (SELECT lease FROM accounts WHERE open = 1 UNION SELECT id FROM leases"
+        "  WHERE state IN (SELECT value FROM json_each(?)))"
         " AND (a.lease IS NULL OR (a.state, a.receipts, a.acked_through, a.acked_msat)"
         " != (l.state, (SELECT coalesce(max(sequence), 0) FROM receipts WHERE lease = l.id),"
         " l.acked_through, l.acked_msat)) ORDER BY l.id",

@@ -1,4 +1,4 @@
-"""What years of leases and offers leave behind does not hold up whoever asks, or a session."""
+"""What years of leases and offers leave behind does not hold up what goes on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from agent.core.lease import Lease, LeaseKey, LeaseState
+import pytest
+
+from agent.core.lease import METERED, Decision, Lease, LeaseKey, LeaseState, Outcome
 from agent.exchange import outbox
-from agent.journal import ledger
+from agent.journal import checkpoints, ledger, settlement
+from agent.journal.scribe import Scribe
 from agent.journal.store import Journal, Transaction, View
+from attest.keys import SoftwareKey
+from probes.reading import Instant
 
 LESS, MORE = 200, 800
 
@@ -85,6 +90,55 @@ async def test_counting_takes_as_many_times_longer_as_there_is_more(tmp_path: Pa
         )
         journal.close()
     assert taken[1] <= 2 * MORE // LESS * taken[0]
+
+
+async def kept(path: Path, count: int) -> Journal:
+    """A journal with as many signed heads, answers and leases of the past."""
+    journal = Journal(path)
+
+    def fill(change: Transaction) -> None:
+        change.execute("INSERT INTO exchanges (exchange_id, enrolment) VALUES ('x', x'')")
+        change.append_many([(b"envelope", bytes(32))] * 8, [1])
+        for number in range(count):
+            change.execute("INSERT INTO checkpoints VALUES (?, 8, x'00', 0)", number + 1)
+            answer = number.to_bytes(32)
+            change.execute("INSERT INTO answers VALUES (1, ?, 0, NULL, 0)", answer)
+            ledger.put(change, 1, lease(number, LeaseState.SETTLED))
+            change.execute(
+                "INSERT INTO accounts (lease, open, body) VALUES (?, 0, x'')", number + 1
+            )
+
+    await journal.write(fill)
+    return journal
+
+
+def refuse(view: View) -> None:
+    decision = Decision(Outcome.DRAINING)
+    now = Instant(0, 0, 10**18, "boot")
+    change = Transaction(view.connection)
+    ledger.refuse(change, Scribe(KEY), 1, "lease", b"request", decision, now)
+
+
+KEY = SoftwareKey.generate()
+STEPS: dict[str, Callable[[View], object]] = {
+    "checkpoint": lambda view: checkpoints._open_record(
+        Transaction(view.connection), Scribe(KEY), "boot", 0
+    ),
+    "refusal": refuse,
+    "books": lambda view: settlement.behind(view, METERED),
+}
+
+
+@pytest.mark.parametrize("query", STEPS.values(), ids=STEPS)
+async def test_what_is_over_is_not_walked_again(
+    tmp_path: Path, query: Callable[[View], object]
+) -> None:
+    taken = []
+    for count in (LESS, MORE):
+        journal = await kept(tmp_path / f"{count}.sqlite", count)
+        taken.append(await journal.write(lambda change: steps(change, query)))
+        journal.close()
+    assert taken[1] <= taken[0] + (MORE - LESS) // 10
 
 
 async def test_of_leases_that_ended_only_the_last_are_shown(tmp_path: Path) -> None:
