@@ -305,6 +305,7 @@ async def test_a_missed_service_level_is_given_back_without_a_claim(shop: Shop) 
     (notice,) = await shop.told("PaymentNotice")
     assert notice.statement_sha256 == digest
     assert notice.payment_hash.hex() == row["payment_hash"]
+    assert hashlib.sha256(notice.preimage).digest() == notice.payment_hash
     ((msat, fee),) = await shop.ask("SELECT msat, fee_msat FROM payments")
     assert msat == -statement.msat
     assert fee >= 0
@@ -500,6 +501,8 @@ async def test_what_may_still_be_paid_counts_for_as_long_as_it_may(tmp_path: Pat
     shop.network.holds.everything = False
     await shop.settle()
     assert (await shop.books()).payouts[0].state is PayoutState.PAID
+    (notice,) = await shop.told("PaymentNotice")
+    assert hashlib.sha256(notice.preimage).digest() == notice.payment_hash, "found afterwards"
     for exchange, own in ((shop.world.pens[0].row, statement.msat + 1), (99, 0)):
         now = shop.engine.unix_ns()
         spent = await shop.world.node.journal.read(
@@ -551,12 +554,13 @@ async def test_both_sides_state_one_rebate(shop: Shop) -> None:
     wrong.msat += 1
     with pytest.raises(MalformedMessage, match="computed"):
         await shop.say(wrong)
-    early = lease_pb2.RebateStatement()
-    early.CopyFrom(statement)
-    early.window.start_time.seconds += 600
-    early.window.end_time.seconds += 600
-    with pytest.raises(MalformedMessage, match="window"):
-        await shop.say(early)
+    for seconds in (600, -600, 1, -1):  # not over, before the lease, of no window
+        other = lease_pb2.RebateStatement()
+        other.CopyFrom(statement)
+        other.window.start_time.seconds += seconds
+        other.window.end_time.seconds += seconds
+        with pytest.raises(MalformedMessage, match="window"):
+            await shop.say(other)
 
 
 async def test_the_whole_lease_may_be_one_window(tmp_path: Path) -> None:
