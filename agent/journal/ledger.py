@@ -71,12 +71,6 @@ def _stored(row: tuple[int, int, bytes, int, int, int]) -> Stored:
     return Stored(row[0], row[1], lease, row[3], row[4], row[5])
 
 
-def exchange_row(view: View, exchange_id: str) -> int | None:
-    """Row of an enrolment, or None."""
-    row = view.one("SELECT id FROM exchanges WHERE exchange_id = ?", exchange_id)
-    return None if row is None else int(row[0])
-
-
 def find(view: View, exchange: int, lease_id: str) -> Stored | None:
     """One lease of one exchange."""
     row = view.one(_SELECT + " WHERE exchange = ? AND lease_id = ?", exchange, lease_id)

@@ -13,6 +13,7 @@ SECOND = 1_000_000_000
 MAIN = SensorId("modbus", "main", "energy")
 FEED_B = SensorId("modbus", "feed-b", "energy")
 PACKAGE = SensorId("rapl", "package-0", "energy")
+DRAM = SensorId("rapl", "package-0/dram", "energy")
 HEAT = SensorId("mbus", "pool", "heat")
 REVERSE = SensorId("mbus", "pool", "heat_reverse")
 RAPL_MODULUS = 262_143_328_850  # max_energy_range_uj of an Intel package
@@ -106,6 +107,34 @@ def test_idle_by_reserved_share_and_the_rest_by_cpu_time() -> None:
     host.let(10, a=3_000_000, b=1_000_000)
     host.read(MAIN, 12_000)  # 4 J idle, 8 J dynamic
     assert (host.energy("a"), host.energy("b")) == (2000 + 6000, 1000 + 2000)
+
+
+def test_what_the_operator_runs_beside_leases_is_the_operators() -> None:
+    host = Host(Sharing(vcpus=8, idle_milliwatts=0))
+    host.begin("a", 4)
+    host.read(MAIN, 0)
+    host.let(10, a=3_000_000)
+    host.busy += 9_000_000
+    host.read(MAIN, 12_000)
+    assert host.energy("a") == 3000
+
+
+def test_a_meter_that_stands_is_no_gap() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 700)
+    host.let(10)
+    host.read(MAIN, 700)
+    assert (host.energy("a"), host.missing_s("a")) == (0, 0)
+    assert host.state.host_energy_ns == 10 * SECOND
+
+
+def test_how_sure_a_meter_is_goes_with_what_it_counted() -> None:
+    host = Host()
+    host.read(MAIN, 0)
+    host.read(HEAT, 0)
+    assert host.state.energy_uncertainty_permille == 10
+    assert host.state.heat_uncertainty_permille == 10
 
 
 def test_a_lease_that_came_late_gets_its_part_of_the_time() -> None:
@@ -212,6 +241,20 @@ def test_what_another_class_never_measured_is_missing() -> None:
     assert host.missing_s("a") == 30
 
 
+def test_what_a_worse_class_measured_until_then_is_not_missing() -> None:
+    host = Host()
+    host.begin("a", 8)
+    for sensor in (PACKAGE, DRAM):
+        host.read(sensor, 0, SourceClass.RAPL_NVML)
+    host.let(10)
+    host.read(PACKAGE, 1000, SourceClass.RAPL_NVML)
+    host.let(5)
+    host.read(DRAM, 1000, SourceClass.RAPL_NVML)
+    host.let(7)
+    host.read(MAIN, 0)
+    assert host.missing_s("a") == 7
+
+
 def test_what_hwmon_repeats_and_what_is_no_energy_is_passed_over() -> None:
     host = Host()
     before = host.state
@@ -239,6 +282,19 @@ def test_heat_is_divided_as_energy_was() -> None:
     assert (leases["a"].heat_mj, leases["b"].heat_mj) == (2000, 1000)
     assert (leases["a"].heat_reverse_mj, leases["b"].heat_reverse_mj) == (40, 20)
     assert host.state.host_heat_mj == 4000
+
+
+def test_heat_is_divided_by_the_energy_since_it_was_read_the_last() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.read(HEAT, 0)
+    for second in (1, 2):
+        host.let(60)
+        host.read(MAIN, 8000 * second)
+        host.read(HEAT, 4000 * second)
+    assert host.state.leases["a"].heat_mj == 8000
+    assert host.state.host_heat_ns == 120 * SECOND
 
 
 def test_heat_waits_for_the_energy_it_follows() -> None:
@@ -277,6 +333,20 @@ def test_a_lease_that_ends_misses_what_is_not_divided_yet() -> None:
     host.let(4)
     ended = last_attribution(host.state, "a", host.state.leases["a"])
     assert (ended.energy_mj, ended.energy_missing_ns) == (1000, 4 * SECOND)
+
+
+def test_a_lease_that_ends_misses_what_no_meter_has_divided_yet() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.read(FEED_B, 0)
+    host.let(10)
+    host.read(MAIN, 1000)
+    host.let(3)
+    host.read(FEED_B, 1000)
+    host.let(4)
+    ended = last_attribution(host.state, "a", host.state.leases["a"])
+    assert ended.energy_missing_ns == 4 * SECOND
 
 
 def test_a_lease_that_ends_without_any_meter_misses_nothing() -> None:

@@ -100,6 +100,13 @@ def test_each_way_to_be_refused_a_hold(outcome: Outcome, parts: dict[str, Any]) 
     assert reserve(**parts) is outcome
 
 
+@pytest.mark.parametrize(("megabytes", "granted"), [(100, True), (160, True), (200, False)])
+def test_steps_are_counted_from_the_least(megabytes: int, granted: bool) -> None:
+    offer = replace(OFFER, steps={"MEMORY_MB": (100, 60), "VCPU": (1, 1)})
+    outcome = reserve(offer, units={"MEMORY_MB": megabytes, "VCPU": 1})
+    assert outcome is (Outcome.ACCEPTED if granted else Outcome.INVALID)
+
+
 def test_a_lease_that_could_owe_more_than_a_receipt_can_say_is_not_held() -> None:
     dear = (Price(1 << 62, 1, PriceUnit.DELIVERED_UNIT_SECOND, "VCPU"),)
     offer = replace(OFFER, prices=dear)

@@ -94,7 +94,9 @@ def test_amounts_follow_the_lease_and_not_the_offer_of_today() -> None:
 
 def test_no_meter_no_figure() -> None:
     assert cut(METER).energy is None
-    assert cut(METER, sources=Sources(SourceClass.PDU, 10, SourceClass.PDU, 20)).energy is None
+    silent = cut(METER, sources=Sources(SourceClass.PDU, 10, SourceClass.PDU, 20))
+    assert silent.energy is None
+    assert silent.heat is None
     meter = msgspec.structs.replace(METER, energy_mj=5, energy_missing_ns=2 * SECOND, heat_mj=3)
     assert cut(meter).heat is None
     receipt = cut(meter, sources=Sources(SourceClass.PDU, 10, SourceClass.BILLING_METER, 20))
