@@ -202,6 +202,26 @@ async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
     assert len(await shop.told("Invoice")) == 1, "it is sent: capacity may come"
 
 
+async def test_a_label_of_a_journal_that_was_lost_is_left_alone(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(3)
+    label = f"hearth/{shop.world.pens[0].exchange_id}/{spine.lease_id(1)}/3"
+    earlier = shop.operator.call(
+        "invoice", amount_msat=7, label=label, description="earlier", deschashonly=True
+    )
+    await shop.acknowledge()
+    await shop.settle()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    assert invoice.label == f"{label}-r2"
+    paid = await shop.pay()
+    shop.exchange.call("xpay", invstring=earlier["bolt11"])
+    await shop.settle()
+    books = await shop.books()
+    assert (books.received, books.owed) == (paid, 0), "what came for another is not counted"
+    assert await shop.ask("SELECT pay_index FROM rail") == [(2,)]
+
+
 async def test_an_invoice_of_another_network_is_told_nobody(tmp_path: Path) -> None:
     """With runes the node cannot be asked on which it is: its invoices say it."""
     elsewhere = msgspec.structs.replace(MONEY, network="bitcoin")

@@ -189,6 +189,18 @@ async def test_focus_sums_are_the_receipts_and_the_invoices(shop: Shop) -> None:
     assert {row["x_ExchangeRateSource"] for row in usage} == {EURO.source}
 
 
+async def test_one_exchange_s_rows_are_no_other_s(shop: Shop) -> None:
+    own, issuer = shop.world.pens[0].exchange_id, Issuer("site", NO_MATTER)
+    with journal(shop) as view:
+        for exchange, some in ((own[:8], True), ("zz", False)):
+            rows = [
+                *focus.rows(view, NAMES, issuer, exchange=exchange),
+                *report.plain(view, NAMES, exchange=exchange),
+                *report.payments(view, NAMES, exchange=exchange),
+            ]
+            assert bool(rows) is some
+
+
 async def test_focus_has_a_correction_with_the_invoice_that_it_changed(tmp_path: Path) -> None:
     shop = await Shop.open(tmp_path)
     await shop.world.lease()
