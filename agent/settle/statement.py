@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
+
 from agent.core.bounds import MOST_MSAT
 from agent.settle.rail import (
     MOST_LABEL_BYTES,
@@ -54,6 +56,13 @@ def _refuse(what: str) -> NoReturn:
     raise NotOffered(f"statements are paid by hand: this rail cannot {what}")
 
 
+class _Statement(msgspec.Struct):
+    """What of a statement's file is read again."""
+
+    amount_msat: int
+    description: str
+
+
 class StatementRail:
     """Implements `Rail` over a folder."""
 
@@ -83,7 +92,7 @@ class StatementRail:
     def _write(self, label: str, amount_msat: int, description: str) -> Invoice:
         known = self._read(label)
         if known is not None:
-            if (known["amount_msat"], known["description"]) != (amount_msat, description):
+            if (known.amount_msat, known.description) != (amount_msat, description):
                 raise LabelTaken(f"{self._file(label)}: another amount or description")
             return _invoice(label, amount_msat)
         content = {
@@ -109,7 +118,7 @@ class StatementRail:
             known = self._read(label)
             if known is None:
                 return None
-            invoice = _invoice(label, int(known["amount_msat"]))
+            invoice = _invoice(label, known.amount_msat)
             for payment in self._paid():
                 if payment.label == label:
                     return InvoiceState(invoice, InvoiceStatus.PAID, payment)
@@ -165,15 +174,14 @@ class StatementRail:
     def _file(self, label: str) -> Path:
         return self._directory / f"{label.replace('/', '_')}.json"
 
-    def _read(self, label: str) -> dict[str, int | str] | None:
+    def _read(self, label: str) -> _Statement | None:
         file = self._file(label)
         try:
-            content: dict[str, int | str] = json.loads(file.read_bytes())
+            return msgspec.json.decode(file.read_bytes(), type=_Statement)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise RailDown(f"{file}: {error}") from None
-        return content
+            raise RailDown(f"{file}: {error}; put back what was written there") from None
 
     def _check_labels(self, payments: Sequence[Payment], read: int) -> None:
         """Nothing that somebody entered is passed over.
@@ -210,7 +218,10 @@ class StatementRail:
         except (OSError, UnicodeDecodeError) as error:
             raise RailDown(f"{file}: {error}") from None
         whole = text[: text.rfind("\n") + 1]  # a line without its end is being written
-        rows = list(csv.reader(whole.splitlines()))
+        try:
+            rows = list(csv.reader(whole.splitlines()))
+        except csv.Error as error:
+            raise RailDown(f"{file}: {error}") from None
         if rows and rows[0] != COLUMNS:
             raise RailDown(f"{file}: the first line is {','.join(COLUMNS)}")
         return tuple(_payment(file, place, row) for place, row in enumerate(rows[1:], 1) if row)

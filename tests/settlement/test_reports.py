@@ -391,6 +391,20 @@ async def test_a_line_that_cannot_be_meant_is_named(tmp_path: Path, line: str) -
     (tmp_path / "paid.csv").write_text("\n".join(lines))
     with pytest.raises(RailDown, match=r"paid\.csv, line 2: "):
         await rail.paid_after(0, 0)
+    (tmp_path / "paid.csv").write_text("x" * 200_000 + "\n")
+    with pytest.raises(RailDown, match=r"paid\.csv: field larger"):
+        await rail.paid_after(0, 0)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"amount_msat": "5", "description": "text"}'])
+async def test_a_statement_that_somebody_changed_is_named(tmp_path: Path, content: str) -> None:
+    rail = StatementRail(tmp_path)
+    label = f"hearth/{'ab' * 32}/{spine.lease_id(1)}/1"
+    await rail.invoice(label, 5, "text", 60)
+    (tmp_path / f"{label.replace('/', '_')}.json").write_text(content)
+    for again in (rail.invoice(label, 5, "text", 60), rail.invoice_state(label)):
+        with pytest.raises(RailDown, match="put back what was written there"):
+            await again
 
 
 async def test_a_statement_is_paid_by_one_line(tmp_path: Path) -> None:
