@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import resource
+import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -275,14 +277,25 @@ def _value(reading: Reading) -> tuple[int, str]:
     return 0, reading.value.value
 
 
-def clear(socket: Path) -> None:
-    """Make way for the socket; one that a killed daemon left is stale, as the lock says."""
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        socket.unlink()
+def clear(path: Path) -> None:
+    """Make way for the socket: one that a killed daemon left goes, and nothing else.
+
+    :raises OSError: when something else is there, or another daemon listens.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "something that is no socket is there")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # unix(7): too many wait there
+            raise OSError(errno.EADDRINUSE, "another daemon listens there")
+    path.unlink(missing_ok=True)
 
 
-async def serve(admin: Admin, socket: Path) -> grpc.aio.Server:
+async def serve(admin: Admin, path: Path) -> grpc.aio.Server:
     """Listen on the socket, for the owner and the group of this process.
 
     :raises ConfigError: when there can be no socket.
@@ -291,12 +304,12 @@ async def serve(admin: Admin, socket: Path) -> grpc.aio.Server:
     add_AdminServiceServicer_to_server(admin, server)
     before = os.umask(0o177 & ~SOCKET_MODE | 0o007)
     try:
-        clear(socket)
-        server.add_insecure_port(f"unix:{socket}")
+        clear(path)
+        server.add_insecure_port(f"unix:{path}")
         await server.start()
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"admin_socket: {socket}: {error}; name a path of at most {LONGEST_SOCKET} bytes in a"
+            f"admin_socket: {path}: {error}; name a path of at most {LONGEST_SOCKET} bytes in a"
             " folder that this user may write"
         ) from None
     finally:
