@@ -21,6 +21,7 @@ from agent.core.bounds import MOST_MSAT
 from agent.core.credit import CreditLevel
 from agent.core.lease import CloseReason, LeaseState
 from agent.core.payout import PayoutState, Spent
+from agent.core.settling import Seen, Status
 from agent.errors import MalformedMessage, RateLimited, SettlementError
 from agent.exchange import outbox
 from agent.journal import settlement
@@ -190,6 +191,40 @@ async def test_a_payment_that_the_node_forgot_is_shown_by_the_exchange(shop: Sho
     assert paid_ns == shop.engine.unix_ns(), "not in 1970, where the exchange says that it is"
 
 
+async def test_an_invoice_that_is_found_again_is_told_once(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(2)
+    await shop.acknowledge()
+    await shop.settle()
+    (invoice,) = await shop.told("Invoice")
+    row = (await shop.stored()).row
+    states = [
+        (await shop.engine.enter(row, Seen(invoice.label, status))).bills[0].state
+        for status in (Status.MISSING, Status.UNPAID)
+    ]
+    assert states == [BillState.LOST, BillState.INVOICED]
+    assert len(await shop.told("Invoice")) == 1
+
+
+async def test_what_is_settled_is_settled_once(shop: Shop) -> None:
+    await shop.world.lease()
+    await shop.minutes(3)
+    await finish(shop)
+    await shop.pay()
+    await shop.settle()
+    assert (await shop.stored()).lease.state is LeaseState.SETTLED
+    await shop.engine.adjust(spine.lease_id(1), 500, "forgotten", "")
+    await shop.settle()
+    await shop.settle()
+    assert (await shop.told("Invoice"))[-1].amount_msat == 500
+    await shop.pay()
+    await shop.settle()
+    assert (await shop.books()).closed
+    moves = [item.state for item in await shop.told("LeaseUpdate")]
+    assert moves.count(lease_pb2.LEASE_STATE_SETTLED) == 1
+    assert shop.world.findings() == []
+
+
 async def test_what_the_node_warns_of_is_passed_on(shop: Shop) -> None:
     shop.operator.receivable_msat = 0
     await shop.world.lease()
@@ -234,8 +269,9 @@ async def test_an_invoice_of_another_network_is_told_nobody(tmp_path: Path) -> N
     (failed,) = [line for line in logged if line["event"] == "errand_failed"]
     assert failed["error"] == "the node makes invoices for regtest, settlement.network is bitcoin"
     assert await shop.told("Invoice") == []
+    shop.passes(3600)
     assert await said(shop) == []
-    shop.passes(3601)
+    shop.passes(1)
     assert await said(shop) == ["invoice-stuck"]
     node = shop.world.node
     node.config = msgspec.structs.replace(node.config, settlement=MONEY)

@@ -418,6 +418,9 @@ async def test_a_statement_is_paid_by_one_line(tmp_path: Path) -> None:
         with pytest.raises(RailDown, match=r"line 3: .* is paid in line 2"):
             await rail.paid_after(read, 0)
     assert await rail.paid_after(2, 0) == (), "what was read by an earlier version stays read"
+    await rail.invoice(f"{label}1", 5, "text", 60)
+    found = [await rail.invoice_state(one) for one in (label, f"{label}1", f"{label}2")]
+    assert [one and one.status for one in found] == ["paid", "unpaid", None]
 
 
 class Impatient(StatementRail):
