@@ -120,6 +120,14 @@ def test_a_lease_that_could_owe_more_than_a_receipt_can_say_is_not_held() -> Non
     assert reserve(replace(OFFER, prices=more)) is Outcome.INVALID
 
 
+def test_a_lease_whose_energy_could_owe_more_than_a_receipt_can_say_is_not_held() -> None:
+    # 16 meters x 1 MW x 86,520 s x price = all the bitcoin there are
+    most = (Price(MOST_MSAT // (16_000_000 * 86_520), 1, PriceUnit.JOULE),)
+    assert reserve(replace(OFFER, prices=most)) is Outcome.ACCEPTED
+    more = (replace(most[0], numerator=most[0].numerator + 1),)
+    assert reserve(replace(OFFER, prices=more)) is Outcome.INVALID
+
+
 def test_a_lease_longer_than_a_receipt_can_count_is_not_held() -> None:
     offer = replace(OFFER, steps={"MEMORY_MB": (1, 1)}, prices=())
     free = {"MEMORY_MB": 1 << 50}

@@ -293,6 +293,9 @@ async def test_a_refusal_is_no_leaf_and_expires(world: World) -> None:
         return int(row[0]) if row else 0
 
     assert await world.node.journal.read(kept) == 1
+    world.clock.tick(3599 * SECOND)
+    await spine.tell(world.market, pen, pen.reserve(offer, spine.lease_id(3), {"VCPU": 100}))
+    assert await world.node.journal.read(kept) == 2
     world.clock.tick(3601 * SECOND)
     await spine.tell(world.market, pen, pen.reserve(offer, spine.lease_id(2), {"VCPU": 100}))
     assert await world.node.journal.read(kept) == 1
