@@ -38,8 +38,7 @@ def open_root(config: Config, host: Host, state: Path) -> Root:
     """
     tcti = find_tpm(config, host)
     if tcti != "none":
-        # Loaded here only: a host without a TPM needs no libtss2.
-        from attest.tpm import Tpm  # noqa: PLC0415
+        from attest.tpm import Tpm  # noqa: PLC0415 - a host without a TPM needs no libtss2
 
         return Tpm.open(tcti)
     file = state / "node.pem"

@@ -28,14 +28,8 @@ if TYPE_CHECKING:
     from agent.journal.settlement import Rate
     from agent.journal.store import View
 
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-)  # how what a spreadsheet computes begins (OWASP, CSV injection)
+# How what a spreadsheet computes begins (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 Exchange = Annotated[
     str, typer.Option("--exchange", help="Only this exchange: the beginning of its id.")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 
 from agent.core.bill import BillState, Mode
-from agent.core.payout import PayoutState
+from agent.core.payout import PayoutKind, PayoutState
 from agent.errors import JournalError
 from agent.journal import ledger, settlement
 from agent.journal.ledger import Stored
@@ -262,7 +262,9 @@ def standings(view: View, names: Names, rate: Rate) -> list[Row]:
                 "unsure_msat": sum(
                     item.msat for item in books.bills if item.state is BillState.LOST
                 ),
-                "rebates_msat": sum(item.msat for item in books.payouts if item.kind.value == 1),
+                "rebates_msat": sum(
+                    item.msat for item in books.payouts if item.kind is PayoutKind.REBATE
+                ),
                 "payouts_open_msat": sum(
                     item.msat for item in owed if item.state is not PayoutState.PAID
                 ),

@@ -6,23 +6,9 @@ from pathlib import Path
 
 from agent.exchange import outbox
 from agent.journal.store import Journal, Transaction, View
+from tests.fakes.sqlite_steps import steps
 
 LEAVES = 5000
-
-
-def steps(view: View, sent: int) -> int:
-    """SQLite's virtual machine steps, in tens, to find that leaves are ahead of a head."""
-    taken = 0
-
-    def count() -> int:
-        nonlocal taken
-        taken += 1
-        return 0
-
-    view.connection.set_progress_handler(count, 10)
-    assert outbox.bundle(view, 1, 0, sent) is None
-    view.connection.set_progress_handler(None, 0)
-    return taken
 
 
 async def test_what_was_sent_is_not_walked_again(tmp_path: Path) -> None:
@@ -34,7 +20,13 @@ async def test_what_was_sent_is_not_walked_again(tmp_path: Path) -> None:
         change.execute("INSERT INTO checkpoints VALUES (1, ?, x'00', 0)", LEAVES)
 
     await journal.write(fill)
-    early = await journal.read(lambda view: steps(view, 10))
-    late = await journal.read(lambda view: steps(view, LEAVES - 1))
+    taken = []
+    for sent in (10, LEAVES - 1):
+
+        def bundle(view: View, sent: int = sent) -> None:
+            assert outbox.bundle(view, 1, 0, sent) is None, "leaves are ahead of the head"
+
+        taken.append(await journal.read(lambda view, query=bundle: steps(view, query)))
+    early, late = taken
     journal.close()
     assert late <= early + 5

@@ -15,6 +15,7 @@ from agent.journal.scribe import Scribe
 from agent.journal.store import Journal, Transaction, View
 from attest.keys import SoftwareKey
 from probes.reading import Instant
+from tests.fakes.sqlite_steps import steps
 
 LESS, MORE = 200, 800
 
@@ -50,21 +51,6 @@ async def journal_of(path: Path, count: int) -> Journal:
 
     await journal.write(fill)
     return journal
-
-
-def steps(view: View, query: Callable[[View], object]) -> int:
-    """SQLite's virtual machine steps, in tens, that a query takes."""
-    taken = 0
-
-    def count() -> int:
-        nonlocal taken
-        taken += 1
-        return 0
-
-    view.connection.set_progress_handler(count, 10)
-    query(view)
-    view.connection.set_progress_handler(None, 0)
-    return taken
 
 
 async def test_what_an_exchange_got_is_counted(tmp_path: Path) -> None:
