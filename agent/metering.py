@@ -18,7 +18,7 @@ from agent.core import receipt as receipts
 from agent.core.account import MeterState, last_attribution, take_readings
 from agent.core.energy import Sharing
 from agent.core.lease import LeaseState
-from agent.core.meter import LeaseMeter, advance, close_interval, open_meter
+from agent.core.meter import LeaseMeter, advance, close_interval, open_meter, with_events
 from agent.core.offer import Environment
 from agent.errors import Overloaded
 from agent.journal import ledger
@@ -278,7 +278,7 @@ class Metering:
             meters[key] = msgspec.structs.replace(
                 now,
                 quality=max(now.quality, before.quality),
-                events=before.events + now.events,
+                events=with_events(before.events, now.events),
             )
         self.state = msgspec.structs.replace(self.state, leases=meters)
 

@@ -19,6 +19,7 @@ GAP_NS = 3 * NOMINAL_NS  # a longer one is a gap
 STEP_NS = 2 * SECOND_NS  # wall time that moved more than this against BOOTTIME was set
 MB_MS = (1 << 20) * 1_000_000  # byte-nanoseconds in a MEMORY_MB-millisecond; its MB is a mebibyte
 SUSPEND_NS = 100_000_000  # less is the distance of two clock reads and a slewed clock
+MOST_EVENTS = 100  # of one interval, and one more of each kind that comes only after these
 
 
 class Quality(IntEnum):
@@ -46,7 +47,10 @@ class State(msgspec.Struct, frozen=True):
 
 
 class ClockEvent(State, frozen=True):
-    """What happened to time; `at_ns` counts from the lease's start."""
+    """What happened to time; `at_ns` counts from the lease's start.
+
+    See `with_events` for what one stands for where there were too many.
+    """
 
     kind: EventKind
     at_ns: int
@@ -124,7 +128,7 @@ def advance(
     if elapsed < 0 or (elapsed == 0 and meter.cgroup_id):
         return meter
     reserved = _within(elapsed, room)
-    events = meter.events + _time_events(meter, at, elapsed, awake)
+    events = with_events(meter.events, _time_events(meter, at, elapsed, awake))
     if sample is None:
         return msgspec.structs.replace(
             meter,
@@ -154,7 +158,7 @@ def advance(
         )
     gap = awake > GAP_NS  # a host that slept is no agent that was down
     if gap:
-        events = (*events, ClockEvent(EventKind.AGENT_DOWN, meter.reserved_ns, awake))
+        events = with_events(events, (ClockEvent(EventKind.AGENT_DOWN, meter.reserved_ns, awake),))
     # The clocks are read one after another: awake may be the longer by some microseconds.
     ran = _within(awake, reserved)
     delivered = ran if sample.limits_in_force and not sample.frozen else 0
@@ -194,6 +198,27 @@ def close_interval(meter: LeaseMeter) -> LeaseMeter:
     return msgspec.structs.replace(meter, quality=Quality.MEASURED, events=())
 
 
+def with_events(
+    events: tuple[ClockEvent, ...], news: tuple[ClockEvent, ...]
+) -> tuple[ClockEvent, ...]:
+    """Add to the events of an open interval, later ones to earlier ones.
+
+    An interval that cannot be closed (a full disk) has no end, and its receipt must have one: from
+    MOST_EVENTS on the magnitude of an event is added to that of the last one of its kind. So the
+    sum of a kind stays what it was: time that was lost, or how far the wall clock was set in all.
+    """
+    kept = list(events)
+    for event in news:
+        same = [place for place, one in enumerate(kept) if one.kind is event.kind]
+        if not same or len(kept) < MOST_EVENTS:
+            kept.append(event)
+        else:
+            last = kept[same[-1]]
+            sum_ns = last.magnitude_ns + event.magnitude_ns
+            kept[same[-1]] = msgspec.structs.replace(last, magnitude_ns=sum_ns)
+    return tuple(kept)
+
+
 def _within(span_ns: int, room_ns: int | None) -> int:
     """A span of time that is not negative and fits where it has to."""
     span = max(0, span_ns)
@@ -222,8 +247,7 @@ def _rebase(meter: LeaseMeter, sample: LeaseSample, at: Instant) -> LeaseMeter:
 
 def _reboot(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, outage: int) -> LeaseMeter:
     """Across boots no counter of this host goes on: the time is reserved, never delivered."""
-    events = (
-        *meter.events,
+    news = (
         ClockEvent(EventKind.REBOOT, meter.reserved_ns, 0),
         ClockEvent(EventKind.OUTAGE, meter.reserved_ns, outage),
     )
@@ -234,7 +258,7 @@ def _reboot(meter: LeaseMeter, sample: LeaseSample | None, at: Instant, outage: 
         reserved_ns=meter.reserved_ns + outage,
         missing_ns=meter.missing_ns + outage,
         quality=Quality.MISSING,
-        events=events,
+        events=with_events(meter.events, news),
     )
     return after if sample is None else _rebase(after, sample, at)
 

@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.meter import (
+    MOST_EVENTS,
+    ClockEvent,
+    EventKind,
     LeaseMeter,
     LeaseSample,
     Quality,
@@ -16,6 +19,7 @@ from agent.core.meter import (
     close_interval,
     delta,
     open_meter,
+    with_events,
 )
 from probes.reading import Counter, Instant, Unit
 
@@ -212,6 +216,32 @@ def test_where_receipts_are_cut_changes_no_total(steps: list[Step], cuts: set[in
         parts = advance(parts, sample, at, THREADS)
     same = {"quality": Quality.MEASURED, "events": ()}
     assert msgspec.structs.replace(whole, **same) == msgspec.structs.replace(parts, **same)
+
+
+EVENTS = st.lists(
+    st.builds(
+        ClockEvent,
+        st.sampled_from(EventKind),
+        st.integers(0, 10**15),
+        st.integers(-(10**15), 10**15),
+    ),
+    max_size=MOST_EVENTS,
+)
+
+
+@given(EVENTS, EVENTS)
+def test_events_are_bounded_and_each_kind_keeps_its_sum(
+    before: list[ClockEvent], news: list[ClockEvent]
+) -> None:
+    kept = with_events(tuple(before), tuple(news))
+    if len(before) + len(news) <= MOST_EVENTS:
+        assert kept == (*before, *news)
+    assert len(kept) <= MOST_EVENTS + len(EventKind)
+    for kind in EventKind:
+        happened = [one.magnitude_ns for one in (*before, *news) if one.kind is kind]
+        told = [one.magnitude_ns for one in kept if one.kind is kind]
+        assert sum(told) == sum(happened)
+        assert bool(told) is bool(happened)
 
 
 COUNTERS = st.builds(

@@ -22,6 +22,8 @@ from agent.core.meter import (
     open_meter,
 )
 from agent.core.receipt import Receipt, Sources, close
+from agent.wire.money import standing
+from agent.wire.statements import encode_receipt
 from probes.reading import Instant, SourceClass
 
 SECOND = 1_000_000_000
@@ -183,3 +185,25 @@ def test_an_amount_does_not_depend_on_how_often_receipts_were_cut(
     often, once = cut(meter, closed, final=True), cut(meter, 0, final=True)
     assert often.lines == once.lines
     assert often.gross_msat == once.gross_msat
+
+
+def test_half_a_day_without_a_receipt_fits_the_next_one() -> None:
+    """The disk is full, the host sleeps a little every second, and its wall clock does not hold."""
+    seconds = 12 * 3600
+    meter, at = open_meter(AT), AT
+    sample = LeaseSample(7, 0, None, None, None, frozen=False, limits_in_force=True)
+    for place in range(seconds):
+        meter = advance(meter, sample, at, 2)
+        at = Instant(
+            at.boottime_ns + SECOND,
+            at.monotonic_ns + SECOND // 2,
+            at.wall_ns + (4 if place % 2 else 5) * SECOND,
+            at.boot_id,
+        )
+    payload = encode_receipt(cut(meter))
+    assert len(payload) < 8 * 1024  # of 1 MiB that a proof file may have
+    _, outages = standing(payload, LEASE.units)
+    assert sum(end - start for start, end in outages) == (seconds - 1) * SECOND // 2
+    assert outages[-1].end_ns <= START + meter.reserved_ns
+    steps = [event.magnitude_ns for event in meter.events if event.kind is EventKind.STEP]
+    assert sum(steps) == meter.at.wall_ns - START - meter.reserved_ns

@@ -10,7 +10,7 @@ import pytest
 from hearth.v1 import lease_pb2
 
 from agent.core.lease import CloseReason, LeaseState
-from agent.core.meter import EventKind
+from agent.core.meter import MOST_EVENTS, EventKind
 from agent.errors import Overloaded
 from agent.leases import name_of
 from tests.fakes import spine
@@ -433,6 +433,21 @@ async def test_a_full_disk_holds_a_receipt_up_and_loses_nothing_of_it(world: Wor
     [receipt] = await world.receipts()
     assert used_ms(receipt) == 7000
     assert EventKind.SUSPEND in [event.kind for event in receipt.clock_events]
+
+
+async def test_a_receipt_that_is_held_up_again_and_again_stays_small(world: World) -> None:
+    await world.lease(1, hours=10)
+    times = MOST_EVENTS + 50
+    for _ in range(times):
+        world.clock.suspend(MINUTE)
+        world.metering.sample()
+        with full(world.node.journal), pytest.raises(Overloaded):
+            await world.metering.close_due()
+    await world.metering.close_due()
+    [receipt] = await world.receipts()
+    slept = [event.magnitude.seconds for event in receipt.clock_events]
+    assert len(slept) == MOST_EVENTS
+    assert sum(slept) == times * 60
 
 
 async def test_a_full_disk_at_the_start_begins_nothing(world: World) -> None:
