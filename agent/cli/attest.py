@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.out import writing
+
 app = typer.Typer(no_args_is_help=True, help="Let this host's TPM speak, for any verifier.")
 
 _NONCE_MOST = 64  # bytes; TPM2B_DATA holds a digest
@@ -58,17 +60,7 @@ def quote(
     `tpm2_checkquote -u ak.pem -m quote.msg -s quote.sig -f quote.pcrs -g sha256 -q HEX`
     accepts them. Exit code 5: no TPM, or it refuses.
     """
-    from attest.errors import AttestError
-
-    try:
-        written = write_quote(tcti, nonce, _pcrs(pcrs), out)
-    except AttestError as error:
-        typer.echo(f"hearth: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except OSError as error:
-        typer.echo(f"hearth: {error}", err=True)
-        raise typer.Exit(1) from None
-    for path in written:
+    for path in write_quote(tcti, nonce, _pcrs(pcrs), out):
         typer.echo(path)
 
 
@@ -76,7 +68,7 @@ def write_quote(tcti: str, nonce: bytes, pcrs: tuple[int, ...], out: Path) -> li
     """Have the TPM quote and write the files as tpm2-tools read them.
 
     :raises AttestError: there is no TPM, or it refuses.
-    :raises OSError: the directory cannot be written.
+    :raises ConfigError: the directory cannot be written.
     """
     from contextlib import closing
 
@@ -85,9 +77,10 @@ def write_quote(tcti: str, nonce: bytes, pcrs: tuple[int, ...], out: Path) -> li
 
     with closing(Tpm.open(tcti)) as tpm:
         files = quote_files(tpm.quote(nonce, pcrs).result(60.0), tpm.identity.spki)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out / name).write_bytes(content)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
     return [out / name for name in files]
 
 

@@ -16,13 +16,16 @@ def config() -> None:
 
 @app.command()
 def check(config: ConfigFile = DEFAULT_PATH) -> None:
-    """Read the configuration as the daemon would; exit 2 and say what is wrong."""
+    """Read the configuration as the daemon would; exit 2 and say what is wrong.
+
+    Wrong is also a rail whose package is not installed: the daemon runs, and nobody is paid.
+    """
     from agent.config_file import load
     from agent.config_rules import overreserved
     from agent.errors import ConfigError
     from agent.leases import places
     from agent.sensors import configured
-    from agent.settle.registry import open_rail
+    from agent.settle.registry import lacking, open_rail
     from probes.host import Host
     from probes.inventory import resources, take
 
@@ -30,6 +33,8 @@ def check(config: ConfigFile = DEFAULT_PATH) -> None:
     probes = configured(settings)
     places(settings.lease.cgroup_root, host)
     open_rail(settings.settlement)
+    if remedy := lacking(settings.settlement):
+        raise ConfigError(f"{config}: settlement.rail: {settings.settlement.rail}: {remedy}")
     for key, wrong in overreserved(settings, dict(resources(take(host)))):
         raise ConfigError(f"{config}: {key}: {wrong}")
     typer.echo(f"{config}: fine; {len(probes)} probes")

@@ -48,6 +48,7 @@ def inventory(
     ] = Path("/"),
 ) -> None:
     """Show what this host is. Run as root to see serial numbers and memory modules."""
+    from agent.errors import ConfigError
     from probes.capture import capture as record
     from probes.errors import ProbeError
     from probes.host import Host
@@ -62,9 +63,13 @@ def inventory(
             record(host, capture, anonymise)
             host = Host(capture)
         found = take(host, lambda source, error: faults.append((source, error)))
-    except (ProbeError, OSError) as error:
+    except ProbeError as error:
         typer.echo(f"hearth inventory: {error}", err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{capture}: {error.strerror}; name a new folder with --capture"
+        ) from None
     for source, fault in faults:
         if fault.kind != "absent":
             typer.echo(f"{source}: {fault.kind}: {fault}", err=True)

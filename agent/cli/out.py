@@ -18,4 +18,4 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"{out}: {error.strerror}; name another file with --out") from None
+        raise ConfigError(f"{out}: {error.strerror}; name another place with --out") from None

@@ -73,13 +73,18 @@ def pinned_roots(roots: Path | None, config: Path) -> tuple[bytes, ...]:
 
     if roots is None:
         return _enrolled(config)
-    files = sorted(roots.iterdir()) if roots.is_dir() else [roots]
     found: list[bytes] = []
-    for file in files:
-        try:
-            found += load_roots(file.read_bytes())
-        except (OSError, AttestError) as error:
-            raise ConfigError(f"{file}: {error}; --roots takes CA certificates only") from None
+    try:
+        for file in sorted(roots.iterdir()) if roots.is_dir() else [roots]:
+            try:
+                found += load_roots(file.read_bytes())
+            except AttestError as error:
+                raise ConfigError(f"{file}: {error}; --roots takes CA certificates only") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: {error.strerror}; name CA certificates, or a folder of them, with"
+            " --roots"
+        ) from None
     if not found:
         raise ConfigError(f"{roots}: no certificate in it")
     return tuple(found)

@@ -63,12 +63,16 @@ def read_access(settings: Settlement) -> Access:
 def read_secret(path: Path) -> str:
     """Read a file with one rune or key in it.
 
-    :raises ConfigError: when it cannot be read.
+    :raises ConfigError: when it cannot be read, or is no text.
     """
     try:
         return path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; make it readable for this user") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; name a file that this user may read"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not text; it must hold one rune or key, and no more") from None
 
 
 def _rune(key: str, path: str, *, needed: bool = False) -> str:

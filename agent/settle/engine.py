@@ -74,7 +74,8 @@ def read_rate(config: Config) -> tuple[Rate, str]:
             raw = tomllib.loads(Path(own.currency_file).read_text("utf-8"))
             found = msgspec.convert(raw, Currency, strict=True)
         except (OSError, ValueError) as error:
-            trouble = f"settlement.currency_file: {own.currency_file}: {error}"
+            why = error.strerror if isinstance(error, OSError) else error
+            trouble = f"settlement.currency_file: {own.currency_file}: {why}"
     rate = NO_RATE if found is None else Rate(found.code, found.minor_per_bitcoin, found.source)
     return rate, trouble
 

@@ -10,7 +10,7 @@ from agent.errors import ConfigError
 from agent.settle.access import read_access
 from agent.settle.none import NoRail
 from agent.settle.rail import Rail
-from agent.settle.remote import RemoteRail
+from agent.settle.remote import RemoteRail, absent
 from agent.settle.statement import StatementRail
 
 
@@ -42,3 +42,8 @@ def open_rail(settings: Settlement) -> Rail:
     :raises ConfigError: naming the key that is wrong.
     """
     return RAILS[settings.rail](settings)
+
+
+def lacking(settings: Settlement) -> str:
+    """What to install before the configured rail answers; "" where all of it is there."""
+    return absent() if RAILS[settings.rail] is _core_lightning else ""

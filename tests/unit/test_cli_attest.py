@@ -12,13 +12,22 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from agent.cli.attest import app
+from agent.errors import HearthError
 from agent.sandbox.swtpm import Swtpm
+from attest.errors import AttestError
 
 NONCE = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["quote", *arguments])
+
+
+def said(done: Result) -> tuple[int, str]:
+    """Exit code and text, also of what `hearth` makes of an error."""
+    if isinstance(done.exception, HearthError | AttestError):
+        return done.exception.exit_code, str(done.exception)
+    return done.exit_code, done.stderr
 
 
 def checkquote(directory: Path, nonce: str) -> bool:
@@ -86,17 +95,17 @@ def test_what_is_wrong_is_named(
     tmp_path: Path, options: tuple[str, ...], code: int, why: str
 ) -> None:
     done = run("--out", str(tmp_path / "out"), *options)
-    assert done.exit_code == code
-    assert why in done.stderr
+    assert said(done)[0] == code
+    assert why in said(done)[1]
     assert not (tmp_path / "out").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(swtpm: Swtpm, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     out = str(tmp_path / "file" / "out")
-    done = run("--tcti", swtpm.tcti, "--nonce", NONCE, "--out", out)
-    assert done.exit_code == 1
-    assert "Not a directory" in done.stderr
+    code, why = said(run("--tcti", swtpm.tcti, "--nonce", NONCE, "--out", out))
+    assert code == 2
+    assert why == f"{out}: Not a directory; name another place with --out"
 
 
 def test_help_loads_neither_the_tpm_library_nor_cryptography() -> None:

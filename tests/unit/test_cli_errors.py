@@ -21,6 +21,7 @@ from hearth.admin.v1.admin_pb2_grpc import (
     add_AdminServiceServicer_to_server,
 )
 
+from agent.cli.config import check as check_configuration
 from agent.cli.settlement_reports import _csv
 from agent.cli.socket import ask
 from agent.errors import ConfigError, DaemonError, ExchangeRefused, HearthError, JournalError
@@ -28,6 +29,8 @@ from agent.exchange import enrolment as rows
 from agent.exchange.link import pem
 from agent.node import held
 from agent.refusal import refusing
+from agent.sandbox.lightningd.methods import make_node
+from agent.sandbox.lightningd.network import Network
 from attest.errors import TpmError
 from tests.fakes.fake_ca import FakeCa, Wish
 from tests.fakes.spine import lease_id
@@ -301,6 +304,54 @@ def test_what_this_host_cannot_do_is_refused_before_it_is_done(
     assert code == 2, said
     assert words in said
     assert len(said.splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("rail", ["cln", "cln-commando", "statement", "none"])
+def test_a_rail_whose_package_is_not_there_is_not_fine(
+    rail: str, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rune = tmp_path / "rune"
+    rune.write_text(make_node(Network(seed=1), "somebody").call("createrune")["rune"])
+    own = {
+        "cln": 'socket = "/run/lightning-rpc"',
+        "cln-commando": f'node = "02{"ab" * 32}@[::1]:9735"\ninvoice_rune_file = "{rune}"',
+        "statement": f'directory = "{tmp_path}"',
+        "none": "",
+    }[rail]
+    config.write_text(config.read_text() + f'[settlement]\nrail = "{rail}"\n{own}\n')
+    check_configuration(config)
+    monkeypatch.setitem(sys.modules, "pyln", None)  # not there, to importlib
+    if not rail.startswith("cln"):
+        check_configuration(config)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_configuration(config)
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        f"{config}: settlement.rail: {rail}: pyln-client is not there;"
+        " install the package hearth-agent-lightning"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("verify", "PROOF", "--roots", "FILE"), "name CA certificates, or a folder of them"),
+        (("settlement", "setup", "--rune", "FILE"), "name a file that this user may read"),
+        (("inventory", "--capture", "FILE"), "name a new folder with --capture"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_named_with_the_remedy(
+    words: tuple[str, ...], remedy: str, tmp_path: Path
+) -> None:
+    proof = tmp_path / "proof"
+    proof.touch()
+    file = proof / "missing"  # below a file
+    named = {"PROOF": str(proof), "FILE": str(file)}
+    code, said = hearth(*(named.get(word, word) for word in words))
+    assert code == 2
+    assert said.startswith(f"hearth: {file}: Not a directory; {remedy}")
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"-----BEGIN CERTIFICATE-----\nAA\n"])
