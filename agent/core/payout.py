@@ -182,7 +182,8 @@ def traced(payout: Payout, trace: Trace, preimage: bytes, fee_msat: int, now_ns:
     """Return where a PAYING payout stands by what the node shows; `now_ns` is Unix time.
 
     No answer to a payment proves that it was not made; only records in which nothing is pending,
-    after all tries have ended, do.
+    after all tries have ended, do. Wall time may be set: who asks says PENDING until QUIET_NS have
+    passed on a clock that is not (`settle.errands`).
     """
     if payout.state is not PayoutState.PAYING:
         return payout

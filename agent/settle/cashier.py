@@ -53,6 +53,7 @@ class Cashier:
     engine: Settlement
     rail: Rail
     _rests: dict[str, int] = field(default_factory=dict)  # errand -> not before
+    _watched: dict[bytes, int] = field(default_factory=dict)  # see Errands
     _failing: set[str] = field(default_factory=set)  # errands whose failure was said
     _swept: bool = False
     _error: str | None = None  # of the rail; None: nothing is known yet
@@ -116,6 +117,8 @@ class Cashier:
                 self.engine.unix_ns,
                 self.engine.desk.policy.invoice_life_ns // SECOND,
                 self.engine.desk.policy.network,
+                self._awake_ns,
+                self._watched,
             )
             for work in self._due(books, sweeping=sweeping):
                 name = f"{books.lease_id} {_name(work)}"
@@ -130,12 +133,19 @@ class Cashier:
                 else:
                     self._failing.discard(name)
         self._swept = True
-        self._rests = {name: at for name, at in self._rests.items() if at > self.engine.unix_ns()}
+        now = self._awake_ns()
+        self._rests = {name: at for name, at in self._rests.items() if at > now}
+        going_on = {item.payment_hash for _, books in accounts for item in books.payouts}
+        self._watched = {key: at for key, at in self._watched.items() if key in going_on}
+
+    def _awake_ns(self) -> int:
+        """CLOCK_MONOTONIC by now."""
+        return self.node.clock.now().monotonic_ns
 
     def _due(self, books: Account, *, sweeping: bool) -> Iterator[Work]:
         """The errands whose time has come; after a start all that is unsure is looked at."""
-        now = self.engine.unix_ns()
-        work = list(outstanding(books, now))
+        now = self._awake_ns()
+        work = list(outstanding(books, self.engine.unix_ns()))
         if sweeping:
             named = {item.label for item in work if isinstance(item, Inspect)}
             asked = [bill.label for bill in books.bills if bill.state in UNSURE[1:]]

@@ -14,7 +14,7 @@ import structlog
 from agent.core.bill import Account, Bill
 from agent.core.bolt11 import network_of
 from agent.core.invoice import invoice_text
-from agent.core.payout import Payout, Trace, may_try
+from agent.core.payout import QUIET_NS, Payout, Trace, may_try
 from agent.core.settling import (
     Clashed,
     Event,
@@ -54,13 +54,20 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Errands:
-    """The errands of one lease. `enter` makes an event durable and returns the books after it."""
+    """The errands of one lease. `enter` makes an event durable and returns the books after it.
+
+    `awake_ns` is CLOCK_MONOTONIC: a node on this host sleeps when the host does, and tries no
+    further meanwhile. `watched` is what this run of the agent remembers of payments: hash -> when
+    it first looked for one, or last ordered it.
+    """
 
     rail: Rail
     enter: Callable[[Event], Awaitable[Account]]
     unix_ns: Callable[[], int]
     invoice_life_s: int
     network: str
+    awake_ns: Callable[[], int]
+    watched: dict[bytes, int]
 
     async def run(self, work: Work) -> None:
         """Carry out one.
@@ -100,13 +107,19 @@ class Errands:
             )
 
     async def _pay(self, payout: Payout) -> None:
+        now_ns = self.awake_ns()  # before the look: what it shows is no older
+        quiet = now_ns - self.watched.setdefault(payout.payment_hash, now_ns) >= QUIET_NS
         attempts = await self.rail.attempts(payout.payment_hash)
         trace, preimage, sent = read_attempts(attempts)
-        books = await self._traced(payout, trace, preimage, sent)
+        # The books count in wall time, which may be set: until it was quiet for as long as this run
+        # can tell, what failed or is not there may still be on its way.
+        certain = quiet or trace is Trace.COMPLETE
+        books = await self._traced(payout, trace if certain else Trace.PENDING, preimage, sent)
         now = books.payout(payout.key)
         if now is None or not may_try(now, trace, self.unix_ns()):
             return
         await self.enter(Ordered(payout.key, payout.payment_hash, self.unix_ns()))
+        self.watched[payout.payment_hash] = self.awake_ns()
         order = PaymentOrder(payout.bolt11, payout.payment_hash, payout.msat, payout.most_fee_msat)
         outcome = await self.rail.pay(order)
         match outcome:

@@ -77,6 +77,8 @@ class Life:
     announced: list[str] = field(default_factory=list)
     levels: list[CreditLevel] = field(default_factory=list)
     crashing: float = 0.0
+    ahead_ns: int = 0  # the agent's wall clock, of everybody else's
+    watched: dict[bytes, int] = field(default_factory=dict)  # by this run of the agent
     pace: tuple[int, ...] = ()
     steps: int = 0
 
@@ -210,6 +212,7 @@ class Life:
             (self.delete, 3),
             (self.model.stranger_pays, 1),
             (self.again, 2),
+            (self.set_clock, 1),
         ]
         moods = [self.dice.choice([0, 1, 1, 5]) for _ in acts]
         self.pace = self.dice.choice([SHORT, LONG, SHORT + LONG])
@@ -257,10 +260,26 @@ class Life:
             drive(self.enter(Seen(done.bill.label, Status.PAID, done.received_msat, b"", 1)))
 
     def errands(self) -> Errands:
-        return Errands(self.model, self.enter, lambda: self.model.now_ns, 7200, POLICY.network)
+        return Errands(
+            self.model,
+            self.enter,
+            self.unix_ns,
+            7200,
+            POLICY.network,
+            lambda: self.model.now_ns,
+            self.watched,
+        )
+
+    def unix_ns(self) -> int:
+        """What the agent's wall clock shows."""
+        return self.model.now_ns + self.ahead_ns
+
+    def set_clock(self) -> None:
+        """Somebody sets the agent's wall clock: ahead by more than an invoice lives, or right."""
+        self.ahead_ns = self.dice.choice([0, 5_000, 20_000]) * SECOND
 
     def work(self) -> None:
-        for item in outstanding(self.account, self.model.now_ns):
+        for item in outstanding(self.account, self.unix_ns()):
             drive(self.errands().run(item))
 
     def listen(self) -> None:
@@ -304,7 +323,7 @@ class Life:
         life_s = self.dice.choice([120, 3600])
         theirs = self.model.ask(statement, item.msat, life_s=life_s, wrong=wrong)
         before = item.state
-        now = self.model.now_ns
+        now = self.unix_ns()
         drive(self.enter(Asked(statement, theirs.text, theirs.bolt11, Spent(), now)))
         after = self.account.payout(item.key)
         if wrong or before not in OWED:
@@ -317,6 +336,11 @@ class Life:
 
     def restart(self) -> None:
         """The agent starts anew and looks at everything it does not know."""
+        self.watched.clear()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Ask for every invoice whose fate is not known."""
         try:
             self.sync()
             for bill in self.account.bills:
@@ -347,12 +371,13 @@ class Life:
         model.up = True
         model.channel = True
         model.faults = self.crashing = 0.0
+        self.ahead_ns = 0
         model.dice = random.Random(1)  # luck does not decide here
         for look in range(80):
             hasty = look < 10
             if look >= 14:
                 model.resolve(kindly=True)
-            self.restart()
+            self.look_again()
             if len(self.receipts.gross) == 1:
                 self.commit(Ended())
             self.acknowledge(kindly=True)

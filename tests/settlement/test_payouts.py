@@ -272,6 +272,8 @@ async def test_what_an_earlier_rail_began_is_never_given_back_again_by_hand(shop
     shop.begin()
     shop.network.holds.everything = False
     await shop.settle()
+    shop.passes(901)
+    await shop.settle()
     assert (await shop.books()).payouts[0].state is not PayoutState.PAYING
 
 

@@ -19,6 +19,7 @@ from agent.core.payout import PayoutState
 from agent.sandbox.lightningd.network import Fault
 from agent.settle.rail import RailError
 from tests.fakes.shop import Shop
+from tests.fakes.spine import SECOND
 
 REASON = settlement_pb2.PayoutRefusalReason
 HOUR = 3600
@@ -282,3 +283,49 @@ def test_every_row_of_the_table_is_here() -> None:
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
     assert rows[0] == "situation"
     assert rows[1:] == list(ROWS)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_is_set_and_a_host_that_slept_end_no_payment(
+    rebate: Rebate, *, restarted: bool
+) -> None:
+    """The node was told to pay and shows nothing yet: it has not had the time to."""
+    await rebate.ask()
+    rebate.shop.network.faults.append(Fault("operator", "request", "hang", "xpay"))
+    await rebate.work()
+    await rebate.is_open(0)
+    if restarted:
+        await rebate.shop.restart()
+        await rebate.work()
+    rebate.shop.world.clock.step(2 * HOUR * SECOND)
+    rebate.shop.world.clock.suspend(2 * HOUR * SECOND)
+    await rebate.work()
+    await rebate.is_open(0)
+    await rebate.work(QUIET - 2)
+    await rebate.is_open(0)
+    await rebate.work(1)
+    await rebate.is_refused()
+
+
+async def test_what_failed_is_found_failed_by_every_start_after_a_wait(rebate: Rebate) -> None:
+    await rebate.ask()
+    rebate.shop.network.faults.append(Fault("operator", "request", "hang", "xpay"))
+    await rebate.work()
+    for _ in range(3):
+        await rebate.shop.restart()
+        await rebate.work(HOUR + QUIET)
+        await rebate.is_open(0)  # as far as this start can tell
+    await rebate.work(QUIET)
+    await rebate.is_refused()
+
+
+async def test_a_clock_that_is_set_back_holds_no_look_up(rebate: Rebate) -> None:
+    rebate.shop.network.holds.everything = True
+    await rebate.ask()
+    await rebate.work()
+    await rebate.is_open(1)
+    rebate.shop.world.clock.step(-2 * HOUR * SECOND)
+    rebate.shop.network.holds.everything = False
+    rebate.shop.passes(6)
+    await rebate.shop.cashier._round()  # unlike `work` with the rests that are due
+    assert await rebate.state() is PayoutState.PAID
