@@ -81,3 +81,11 @@ class MalformedMessage(HearthError):
 
 class UnknownKind(MalformedMessage):
     """A message from outside of a kind that this agent does not know."""
+
+
+class Refused(HearthError):
+    """What another process of ours would not do: its words and its exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code

@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 from grpc.aio import ServicerContext
 
-from agent.errors import HearthError
+from agent.errors import HearthError, Refused
 from attest.errors import AttestError
 from probes.errors import ProbeError
 
@@ -17,14 +17,6 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 EXIT_CODE = "hearth-exit-code"  # decimal, 1 to 255; only errors of ours have it
-
-
-class Refused(HearthError):
-    """What the daemon would not do: its words and its exit code."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 async def refusing(context: ServicerContext[Request, Response], work: Awaitable[T]) -> T:

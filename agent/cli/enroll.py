@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
 ENROL_DEADLINE_S = 120.0
 STANDARD_INPUT = "-"
+UNIT_GROUPS = ("tss", "dialout")  # SupplementaryGroups= in systemd/hearth-agent.service
 
 
 def enroll(
@@ -37,6 +36,7 @@ def enroll(
     A running daemon does it and starts the session at once; without one it is done here, for the
     daemon's next start.
     """
+    from agent.cli.owner import as_owner
     from agent.config_file import load
     from agent.node import held
 
@@ -44,8 +44,12 @@ def enroll(
     settings = load(config)
     if token == STANDARD_INPUT:
         token = typer.get_text_stream("stdin").readline().strip()
-    enrol = _by_daemon if held(Path(settings.state_dir)) else _by_hand
-    name, exchange_id, assurance = enrol(settings, url, token, pem)
+    state = Path(settings.state_dir)
+
+    def enrol() -> tuple[str, str, str]:
+        return (_by_daemon if held(state) else _by_hand)(settings, url, token, pem)
+
+    name, exchange_id, assurance = as_owner(state, enrol, UNIT_GROUPS)
     typer.echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
 
 
@@ -97,24 +101,6 @@ def _by_hand(settings: Config, url: str, token: str, pem: bytes) -> tuple[str, s
             done = await enroll(node, url, token, pem or None)
         finally:
             node.close()
-            _give_to_owner(Path(settings.state_dir))
         return done.display_name, done.exchange_id, assurance_name(done.assurance)
 
     return asyncio.run(work())
-
-
-def _give_to_owner(state: Path) -> None:
-    """Let root leave nothing in the state directory that the daemon's user could not open."""
-    directory = state.stat()
-    if os.geteuid() != 0 or directory.st_uid == 0:
-        return
-    for path in state.iterdir():
-        # The directory's owner may have put a link here to something that is not theirs.
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            continue
-        facts = os.fstat(file)
-        if facts.st_uid == 0 and facts.st_nlink == 1 and stat.S_ISREG(facts.st_mode):
-            os.fchown(file, directory.st_uid, directory.st_gid)
-        os.close(file)

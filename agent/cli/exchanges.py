@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
 
+if TYPE_CHECKING:
+    from agent.journal.store import View
+
 
 def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """List the exchanges that this host is enrolled with. Works with and without a daemon."""
+    from agent.cli.owner import read_journal
     from agent.config_file import load
-    from agent.exchange.enrolment import known
-    from agent.journal.store import View, connect
-    from agent.wire.readable import assurance_name
 
-    journal = Path(load(config).state_dir) / "journal.sqlite"
-    rows = []
-    for _, item in known(View(connect(journal, readonly=True))):
-        expire = datetime.fromtimestamp(item.expire_ns // 1_000_000_000, UTC)
-        rows.append(
-            {
-                "exchange_id": item.exchange_id,
-                "name": item.display_name,
-                "endpoint": item.session_endpoint,
-                "assurance": assurance_name(item.assurance),
-                "certificate_expires": expire.isoformat(),
-            }
-        )
+    rows = read_journal(load(config), _rows)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -41,3 +30,21 @@ def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> Non
             f"{row['exchange_id'][:16]}  {row['name']:20}  {row['endpoint']:24}"
             f"  {row['assurance']}  until {row['certificate_expires'][:10]}"
         )
+
+
+def _rows(view: View) -> list[dict[str, str]]:
+    from agent.exchange.enrolment import known
+    from agent.wire.readable import assurance_name
+
+    return [
+        {
+            "exchange_id": item.exchange_id,
+            "name": item.display_name,
+            "endpoint": item.session_endpoint,
+            "assurance": assurance_name(item.assurance),
+            "certificate_expires": datetime.fromtimestamp(
+                item.expire_ns // 1_000_000_000, UTC
+            ).isoformat(),
+        }
+        for _, item in known(view)
+    ]

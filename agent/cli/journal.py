@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+
+if TYPE_CHECKING:
+    from agent.journal.store import View
 
 app = typer.Typer(no_args_is_help=True, help="Check the journal.")
 
@@ -19,22 +23,25 @@ def journal() -> None:
 @app.command()
 def check(config: ConfigFile = DEFAULT_PATH) -> None:
     """Check every leaf, node, note, receipt and delivery; exit 7 if anything is wrong."""
+    from agent.cli.owner import read_journal
     from agent.config_file import load
     from agent.errors import JournalError
-    from agent.journal.fsck import check
-    from agent.journal.store import View, connect
 
-    path = Path(load(config).state_dir) / "journal.sqlite"
-    connection = connect(path, readonly=True)
-    connection.execute("BEGIN")  # one snapshot, whatever a daemon writes meanwhile
-    view = View(connection)
-    found = check(view, None)
+    settings = load(config)
+    found, holds = read_journal(settings, _look)
     for line in found:
         typer.echo(line)
+    path = Path(settings.state_dir) / "journal.sqlite"
     if found:
         raise JournalError(f"{path}: {len(found)} findings; keep the file as it is and report them")
+    typer.echo(f"{path}: fine; {holds}")
+
+
+def _look(view: View) -> tuple[list[str], str]:
+    """All findings, and how much there is to find them in."""
+    from agent.journal.fsck import check
+
+    found = check(view, None)
     row = view.one("SELECT (SELECT count(*) FROM receipts), (SELECT count(*) FROM checkpoints)")
     receipts, checkpoints = row or (0, 0)
-    typer.echo(
-        f"{path}: fine; {view.size()} leaves, {receipts} receipts, {checkpoints} checkpoints"
-    )
+    return found, f"{view.size()} leaves, {receipts} receipts, {checkpoints} checkpoints"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,19 +27,30 @@ def receipts() -> None:
     """Receipts of this host."""
 
 
-def _view(config: Path) -> View:
-    from agent.config_file import load
-    from agent.journal.store import View, connect
-
-    return View(connect(Path(load(config).state_dir) / "journal.sqlite", readonly=True))
-
-
 @app.command("list")
 def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """List every lease with its receipts."""
+    from agent.cli.owner import read_journal
+    from agent.config_file import load
+
+    rows = read_journal(load(config), _rows)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo("no leases yet")
+    for row in rows:
+        typer.echo(
+            f"{row['exchange_id'][:12]}/{row['lease_id']}  {row['state']:10}"
+            f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged"
+            f"  {row['acknowledged_msat']:>12} msat"
+        )
+
+
+def _rows(view: View) -> list[dict[str, Any]]:
     from agent.journal import ledger
 
-    rows = [
+    return [
         {
             "exchange_id": item.lease.key.exchange_id,
             "lease_id": item.lease.key.lease_id,
@@ -49,31 +60,24 @@ def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
             "acknowledged": item.acked_through,
             "acknowledged_msat": item.acked_msat,
         }
-        for item in ledger.leases(_view(config))
+        for item in ledger.leases(view)
     ]
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        typer.echo("no leases yet")
-    for row in rows:
-        typer.echo(
-            f"{str(row['exchange_id'])[:12]}/{row['lease_id']}  {row['state']:10}"
-            f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged"
-            f"  {row['acknowledged_msat']:>12} msat"
-        )
 
 
 @app.command()
 def show(lease: Lease, sequence: Sequence = 0, config: ConfigFile = DEFAULT_PATH) -> None:
     """Print one receipt as JSON."""
+    from agent.cli.owner import read_journal
+    from agent.config_file import load
     from agent.journal.proofs import find_receipt
     from agent.wire.readable import receipt_json
     from attest.formats import decode_envelope
 
-    view = _view(config)
-    index = find_receipt(view, lease, sequence)
-    typer.echo(receipt_json(decode_envelope(view.envelope(index)).payload))
+    def text(view: View) -> str:
+        index = find_receipt(view, lease, sequence)
+        return receipt_json(decode_envelope(view.envelope(index)).payload)
+
+    typer.echo(read_journal(load(config), text))
 
 
 @app.command("export-proof")
@@ -86,13 +90,16 @@ def export_proof(
     config: ConfigFile = DEFAULT_PATH,
 ) -> None:
     """Write one receipt with all that proves it; check it with `hearth verify`."""
+    from agent.cli.owner import read_journal
+    from agent.config_file import load
     from agent.exchange.enrolment import known
     from agent.journal.proofs import export, find_receipt
 
-    view = _view(config)
-    index = find_receipt(view, lease, sequence)
-    chains = [item.ak_chain for _, item in known(view)]
-    content = export(view, index, chains)
+    def proof(view: View) -> str:
+        index = find_receipt(view, lease, sequence)
+        return export(view, index, [item.ak_chain for _, item in known(view)]).decode()
+
+    content = read_journal(load(config), proof)
     with writing(out):
-        out.write_bytes(content)
+        out.write_text(content, "utf-8")
     typer.echo(str(out))

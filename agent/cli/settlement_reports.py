@@ -11,11 +11,11 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # How what a spreadsheet computes begins (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+T = TypeVar("T")
+Names = Mapping[int, str]  # of exchanges, by their row
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 Exchange = Annotated[
     str, typer.Option("--exchange", help="Only this exchange: the beginning of its id.")
@@ -54,23 +56,27 @@ class What(StrEnum):
     PAYMENTS = "payments"
 
 
-def _open(path: Path, exchange: str = "") -> tuple[Config, View, dict[int, str]]:
-    """Configuration, journal, names of the exchanges; `exchange`: one is meant that begins so."""
+def _read(path: Path, question: Callable[[Config, View, Names], T], exchange: str = "") -> T:
+    """Answer from configuration, journal, names of the exchanges; a JSON value.
+
+    :param exchange: one is meant whose id begins so.
+    """
+    from agent.cli.owner import read_journal
     from agent.config_file import load
     from agent.errors import JournalError
     from agent.exchange.enrolment import known
-    from agent.journal.store import View, connect
 
     config = load(path)
-    connection = connect(Path(config.state_dir) / "journal.sqlite", readonly=True)
-    connection.execute("BEGIN")  # one snapshot, whatever a daemon writes meanwhile
-    view = View(connection)
-    exchanges = dict(known(view))
-    if exchange and not any(e.exchange_id.startswith(exchange) for e in exchanges.values()):
-        raise JournalError(
-            f"no exchange's id begins with {exchange!r}; `hearth exchanges --json` lists them"
-        )
-    return config, view, {row: item.display_name for row, item in exchanges.items()}
+
+    def answer(view: View) -> T:
+        exchanges = dict(known(view))
+        if exchange and not any(e.exchange_id.startswith(exchange) for e in exchanges.values()):
+            raise JournalError(
+                f"no exchange's id begins with {exchange!r}; `hearth exchanges --json` lists them"
+            )
+        return question(config, view, {row: item.display_name for row, item in exchanges.items()})
+
+    return read_journal(config, answer)
 
 
 def _rate(config: Config) -> Rate:
@@ -85,25 +91,16 @@ def _rate(config: Config) -> Rate:
 
 def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """Show alarms, the rail, and where the money of each lease stands."""
-    from agent.settle import report
-    from agent.settle.alarms import alarms
-
-    settings, view, names = _open(config)
-    found = alarms(view, time.time_ns())
-    leases = report.standings(view, names, _rate(settings))
+    said = _read(config, _standing)
     if as_json:
-        rail = settings.settlement.rail
-        texts = [item.text for item in found]
-        owed = dict(report.open_payouts(view))
-        said = {"rail": rail, "alarms": texts, "leases": leases, "payouts_open": owed}
-        typer.echo(json.dumps(said, indent=2))
+        typer.echo(json.dumps({**said, "payouts_open": dict(said["payouts_open"])}, indent=2))
         return
-    typer.echo(f"rail      {settings.settlement.rail}")
-    for item in found:
-        typer.echo(f"alarm     {item.text}")
-    if not leases:
+    typer.echo(f"rail      {said['rail']}")
+    for text in said["alarms"]:
+        typer.echo(f"alarm     {text}")
+    if not said["leases"]:
         typer.echo("no lease has books yet")
-    for row in leases:
+    for row in said["leases"]:
         worth = f" ({row['exposure_amount']} {row['currency']})" if row["currency"] else ""
         typer.echo(
             f"{str(row['lease_id'])[:13]}  {row['exchange_name']:12.12}  {row['state']:8}"
@@ -122,8 +119,20 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
                 f"{'':13}  given back: paid {row['payouts_paid_msat']}, netted"
                 f" {row['netted_msat']}, open {row['payouts_open_msat']} msat"
             )
-    for label, msat in report.open_payouts(view):
+    for label, msat in said["payouts_open"]:
         typer.echo(f"to give back  {msat} msat  {label}")
+
+
+def _standing(settings: Config, view: View, names: Names) -> dict[str, Any]:
+    from agent.settle import report
+    from agent.settle.alarms import alarms
+
+    return {
+        "rail": settings.settlement.rail,
+        "alarms": [item.text for item in alarms(view, time.time_ns())],
+        "leases": report.standings(view, names, _rate(settings)),
+        "payouts_open": report.open_payouts(view),
+    }
 
 
 def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:
@@ -133,8 +142,10 @@ def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:
     """
     from agent.settle.metrics import exposition
 
-    settings, view, _ = _open(config)
-    text = exposition(view, settings.settlement.rail, time.time_ns())
+    def now(settings: Config, view: View, _names: Names) -> str:
+        return exposition(view, settings.settlement.rail, time.time_ns())
+
+    text = _read(config, now)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -156,8 +167,10 @@ def history(
     """List payments, newest last."""
     from agent.settle import report
 
-    _, view, names = _open(config, exchange)
-    rows = list(report.payments(view, names, exchange=exchange))[-most:]
+    def newest(_settings: Config, view: View, names: Names) -> list[dict[str, Any]]:
+        return [dict(row) for row in report.payments(view, names, exchange=exchange)][-most:]
+
+    rows = _read(config, newest, exchange)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -183,19 +196,20 @@ def export(
 
     if form is Format.FOCUS and what is What.PAYMENTS:
         raise typer.BadParameter("FOCUS has charges, not payments; use csv or jsonl for those")
-    settings, view, names = _open(config, exchange)
-    if form is Format.FOCUS:
-        issuer = focus.Issuer(settings.site.id, _rate(settings))
-        _write(_csv(focus.rows(view, names, issuer, exchange=exchange), focus.COLUMNS), out)
-        return
-    rows = (
-        report.plain(view, names, exchange=exchange)
-        if what is What.RECEIPTS
-        else report.payments(view, names, exchange=exchange)
-    )
-    columns = report.RECEIPT_COLUMNS if what is What.RECEIPTS else report.PAYMENT_COLUMNS
-    text = _csv(rows, columns) if form is Format.CSV else _lines(rows)
-    _write(text, out)
+
+    def records(settings: Config, view: View, names: Names) -> str:
+        if form is Format.FOCUS:
+            issuer = focus.Issuer(settings.site.id, _rate(settings))
+            return _csv(focus.rows(view, names, issuer, exchange=exchange), focus.COLUMNS)
+        rows = (
+            report.plain(view, names, exchange=exchange)
+            if what is What.RECEIPTS
+            else report.payments(view, names, exchange=exchange)
+        )
+        columns = report.RECEIPT_COLUMNS if what is What.RECEIPTS else report.PAYMENT_COLUMNS
+        return _csv(rows, columns) if form is Format.CSV else _lines(rows)
+
+    _write(_read(config, records, exchange), out)
 
 
 def statement(
@@ -212,12 +226,15 @@ def statement(
     from agent.errors import JournalError
     from agent.settle import report
 
-    _, view, names = _open(config, exchange)
-    rows = list(report.payments(view, names, exchange=exchange, year=year))
-    if len({row["exchange_id"] for row in rows}) > 1:
-        raise JournalError(f"more than one exchange begins with {exchange!r}; give more of its id")
-    rows.append(report.sums(rows))
-    _write(_csv(rows, report.PAYMENT_COLUMNS), out)
+    def records(_settings: Config, view: View, names: Names) -> str:
+        rows = list(report.payments(view, names, exchange=exchange, year=year))
+        if len({row["exchange_id"] for row in rows}) > 1:
+            raise JournalError(
+                f"more than one exchange begins with {exchange!r}; give more of its id"
+            )
+        return _csv([*rows, report.sums(rows)], report.PAYMENT_COLUMNS)
+
+    _write(_read(config, records, exchange), out)
 
 
 def adjust(
@@ -256,11 +273,13 @@ def proof(
     from agent.journal.proofs import export as prove
     from agent.settle.report import payment_leaf
 
-    _, view, _ = _open(config)
-    index = payment_leaf(view, lease, sequence)
-    content = prove(view, index, [item.ak_chain for _, item in known(view)])
+    def covering(_settings: Config, view: View, _names: Names) -> str:
+        index = payment_leaf(view, lease, sequence)
+        return prove(view, index, [item.ak_chain for _, item in known(view)]).decode()
+
+    content = _read(config, covering)
     with writing(out):
-        out.write_bytes(content)
+        out.write_text(content, "utf-8")
     typer.echo(str(out))
 
 

@@ -10,6 +10,7 @@ import typer
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
 
 if TYPE_CHECKING:
+    from agent.journal.store import View
     from attest.verify import ProofResult
 
 MOST_BYTES = 16 << 20
@@ -92,16 +93,18 @@ def pinned_roots(roots: Path | None, config: Path) -> tuple[bytes, ...]:
 
 def _enrolled(config: Path) -> tuple[bytes, ...]:
     """CAs of this host's enrolments; none for whoever may not read them."""
+    from agent.cli.owner import read_journal
     from agent.config import DEFAULT_PATH
     from agent.config_file import load
-    from agent.errors import ConfigError, JournalError
+    from agent.errors import HearthError
     from agent.exchange.enrolment import known
-    from agent.journal.store import View, connect
+
+    def authorities(view: View) -> list[str]:
+        return [item.ak_chain[-1].hex() for _, item in known(view)]
 
     try:
-        journal = Path(load(config).state_dir) / "journal.sqlite"
-        return tuple(item.ak_chain[-1] for _, item in known(View(connect(journal, readonly=True))))
-    except (ConfigError, JournalError):
+        return tuple(bytes.fromhex(each) for each in read_journal(load(config), authorities))
+    except HearthError:
         if config != DEFAULT_PATH:
             raise
         return ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import queue
 import sqlite3
 import threading
@@ -65,6 +66,8 @@ def _why(path: Path, error: Exception, *, readonly: bool) -> str:
     except FileNotFoundError:
         return NO_JOURNAL if readonly else str(error)
     except PermissionError:
+        if os.access(path.parent, os.W_OK):
+            return "not for the owner of its folder; it must be their own file (chown)"
         return "not for this user; do it as root, or as the user that the daemon runs as"
     except OSError as reason:
         return reason.strerror or str(error)

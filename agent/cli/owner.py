@@ -1,0 +1,134 @@
+"""Opening the daemon's state as the user whose it is.
+
+That user may have been taken over, and what it owns is then made to harm whoever opens it: a
+database that no SQLite wrote, links where files should be. So root opens nothing there. A child
+does, which has become the owner for good, and answers in JSON. It is in a session of its own: into
+the terminal of root's session it could type (ioctl_tty(2), TIOCSTI).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from agent.errors import HearthError, JournalError, Refused
+from attest.errors import AttestError
+from probes.errors import ProbeError
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.journal.store import View
+
+T = TypeVar("T")
+
+
+def read_journal(settings: Config, question: Callable[[View], T]) -> T:
+    """What a question finds in the journal, on one snapshot; a JSON value.
+
+    :raises JournalError: when there is no journal, or it cannot be read.
+    """
+    from agent.journal.store import View, connect
+
+    path = Path(settings.state_dir) / "journal.sqlite"
+
+    def answer() -> T:
+        with contextlib.closing(connect(path, readonly=True)) as connection:
+            try:
+                connection.execute("BEGIN")  # whatever a daemon writes meanwhile
+                return question(View(connection))
+            except sqlite3.DatabaseError as error:
+                raise JournalError(f"{path}: {error}; keep the file as it is") from error
+
+    return as_owner(path.parent, answer)
+
+
+def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> T:
+    """Do the work as the owner of a directory, where this is root and the owner is not.
+
+    :param work: returns a JSON value.
+    :param groups: of which the owner's process is a member beside those that it has.
+    :raises HearthError: what the work raises of ours, with the same exit code.
+    """
+    owner = _other(state)
+    if owner is None:
+        return cast("T", json.loads(json.dumps(work())))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    receive, send = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.close(receive)
+            os.setsid()
+            _become(owner, groups)
+            with os.fdopen(send, "w", encoding="ascii") as answer:
+                json.dump(_done(work), answer)
+        except Exception:  # noqa: BLE001 - the parent gets no answer, and says so
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+    os.close(send)
+    try:
+        with os.fdopen(receive, encoding="ascii", errors="replace") as answer:
+            text = answer.read()
+    except KeyboardInterrupt:  # which a session of its own does not hear
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(child, 0)
+    return cast("T", _answered(state, text))
+
+
+def _other(state: Path) -> os.stat_result | None:
+    """Who else has it, as root must ask; None: nobody, or there is none, or this is not root."""
+    with contextlib.suppress(OSError):
+        if os.geteuid() == 0 and (facts := state.stat()).st_uid != 0:
+            return facts
+    return None
+
+
+def _become(owner: os.stat_result, groups: Sequence[str]) -> None:
+    """Be that user and nobody else; there is no way back."""
+    try:
+        account = pwd.getpwuid(owner.st_uid)
+        own = os.getgrouplist(account.pw_name, account.pw_gid)
+        primary = account.pw_gid
+    except KeyError:  # a user that was removed
+        own, primary = [], owner.st_gid
+    for name in groups:
+        with contextlib.suppress(KeyError):
+            own.append(grp.getgrnam(name).gr_gid)
+    os.setgroups(own)
+    os.setgid(primary)
+    os.setuid(owner.st_uid)
+    os.umask(0o077)  # as in systemd/hearth-agent.service
+
+
+def _done(work: Callable[[], object]) -> tuple[int, object]:
+    """Exit code and text of what went wrong, or 0 and the answer."""
+    try:
+        return 0, work()
+    except (HearthError, AttestError, ProbeError) as error:
+        return error.exit_code, str(error)
+
+
+def _answered(state: Path, text: str) -> object:
+    """What came of it; nothing of how it is made is trusted."""
+    try:
+        code, said = json.loads(text)
+        code = int(code)
+    except (ValueError, TypeError, RecursionError):
+        raise JournalError(f"{state}: what reads it for us ended without an answer") from None
+    if code:
+        raise Refused(str(said), code)
+    return cast("object", said)
