@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,12 +21,14 @@ from agent.market import Market
 from agent.metering import Metering, Running
 from agent.node import Node
 from agent.recovery import key_of
-from probes.reading import Instant
 
 logger = structlog.get_logger()
 
 REPLACE_AFTER = 10  # samples without a cgroup before it is made again
 AGAIN_NS = 10 * SECOND  # until what does not end is tried to be ended again
+# Leases that begin or end in one transaction: it writes the state of all meters, and those that
+# begin or end first wait for the last one's cgroup.
+TOGETHER = 50
 STEPPING = (LeaseState.RESERVED, LeaseState.COMMITTED, LeaseState.CLOSING)
 
 
@@ -86,26 +88,36 @@ class Delivery:
         for stored in steps:  # first of all, for what follows may take its time
             if key_of(stored) in self.metering.running:
                 self.metering.running[key_of(stored)].stored = stored
+        over = []
         for item in list(self.metering.running.values()):
             lease = item.stored.lease
-            over = self.market.now_at(lease.key.exchange_id, now) >= lease.end_ns
-            if lease.state is LeaseState.ACTIVE and over:
-                await self._end(item.stored, CloseReason.END_TIME)
+            late = self.market.now_at(lease.key.exchange_id, now) >= lease.end_ns
+            if lease.state is LeaseState.ACTIVE and late:
+                over.append(item.stored)
             elif item.unread >= REPLACE_AFTER:  # not made at the start, or somebody removed it
                 item.unread = 0
                 await self._replace(item.stored)
+        expired, begins, closing = [], [], []
         for stored in steps:
-            now = self.node.clock.now()
             exchange_ns = self.market.now_at(stored.lease.key.exchange_id, now)
             match stored.lease.state:
                 case LeaseState.RESERVED if hold_expired(stored.lease, now):
-                    await self._move(stored, LeaseState.EXPIRED, CloseReason.NONE)
+                    expired.append(stored)
                 case LeaseState.COMMITTED if exchange_ns >= stored.lease.start_ns:
-                    await self._activate(stored)
+                    begins.append(stored)
                 case LeaseState.CLOSING:
-                    await self._close(stored, now)
+                    closing.append(stored)
                 case _:
                     pass
+        # Handed in together, these share a commit.
+        await asyncio.gather(
+            *(self._end(stored, CloseReason.END_TIME) for stored in over),
+            *(self._move(stored, LeaseState.EXPIRED, CloseReason.NONE) for stored in expired),
+        )
+        for some in _together(begins):
+            await self._activate(some)
+        for some in _together(closing):
+            await self._close(some)
 
     async def _move(self, stored: ledger.Stored, state: LeaseState, reason: CloseReason) -> None:
         at = self.market.now_at(stored.lease.key.exchange_id)
@@ -128,79 +140,114 @@ class Delivery:
 
         await self.node.journal.write(write)
 
-    async def _activate(self, stored: ledger.Stored) -> None:
-        lease = stored.lease
-        try:
-            await asyncio.to_thread(self.places.create, lease.key, lease.units)
-        except CgroupError as error:
-            logger.warning("lease_failed", lease=lease.key.lease_id, error=str(error))
-            await self._move(stored, LeaseState.FAILED, CloseReason.OPERATOR_FAULT)
-            return
+    async def _activate(self, leases: Sequence[ledger.Stored]) -> None:
+        placed = []
+        for stored in leases:
+            lease = stored.lease
+            try:
+                await asyncio.to_thread(self.places.create, lease.key, lease.units)
+            except CgroupError as error:
+                logger.warning("lease_failed", lease=lease.key.lease_id, error=str(error))
+                await self._move(stored, LeaseState.FAILED, CloseReason.OPERATOR_FAULT)
+            else:
+                placed.append(stored)
+        if placed:
+            await self._begin(placed)
+
+    async def _begin(self, placed: Sequence[ledger.Stored]) -> None:
+        """Meter leases from here on, in one transaction with their being active."""
         at = self.node.clock.now()
-        item = self._attach(stored)
-        durable = self.metering.open(item, at)
+        items = {key_of(stored): self._attach(stored) for stored in placed}
+        for item in items.values():
+            self.metering.open(item, at)
+        durable = self.metering.durable()
 
-        def write(change: Transaction) -> ledger.Stored | None:
-            again = ledger.find(change, stored.exchange, lease.key.lease_id)
-            if again is None or again.lease.state is not LeaseState.COMMITTED:
-                return None
-            at = self.market.now_at(lease.key.exchange_id)
-            ledger.move(change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at)
+        def write(change: Transaction) -> dict[str, ledger.Stored]:
+            active = {}
+            for key, item in items.items():
+                exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
+                again = ledger.find(change, exchange, lease_id)
+                if again is None or again.lease.state is not LeaseState.COMMITTED:
+                    continue
+                at_ns = self.market.now_at(again.lease.key.exchange_id)
+                ledger.move(
+                    change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at_ns
+                )
+                active[key] = ledger.find(change, exchange, lease_id) or again
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
-            return ledger.find(change, stored.exchange, lease.key.lease_id)
+            return active
 
-        active: ledger.Stored | None = None
+        active: dict[str, ledger.Stored] = {}
         try:
             active = await self.node.journal.write(write)
-        finally:
-            if active is None:  # not written, or released meanwhile: it never began
-                self.metering.detach(key_of(stored))
-        if active is None:
-            await self._clear(lease.key)
-            return
-        item.stored = active
-        logger.info("lease_moved", lease=lease.key.lease_id, state="ACTIVE")
+        finally:  # not written, or released meanwhile: it never began
+            self.metering.detach(items.keys() - active.keys())
+        for key, stored in active.items():
+            items[key].stored = stored
+            logger.info("lease_moved", lease=stored.lease.key.lease_id, state="ACTIVE")
+        for key in items.keys() - active.keys():
+            await self._clear(items[key].stored.lease.key)
 
-    async def _close(self, stored: ledger.Stored, now: Instant) -> None:
-        """End what runs, read it for the last time, cut the final receipt."""
-        key = key_of(stored)
-        item = self.metering.running.get(key) or self._attach(stored)
-        item.stored = stored
-        if now.boottime_ns < item.again_ns:
-            return
-        try:
-            await asyncio.to_thread(self.places.empty, stored.lease.key)
-        except CgroupError as error:
-            logger.warning("lease_still_runs", lease=stored.lease.key.lease_id, error=str(error))
-            item.again_ns = now.boottime_ns + AGAIN_NS
-            return
-        meter, durable = self.metering.last(item)
+    async def _close(self, leases: Sequence[ledger.Stored]) -> None:
+        """End what runs, then end its leases."""
+        ended = {}
+        for stored in leases:
+            key, now = key_of(stored), self.node.clock.now()
+            item = self.metering.running.get(key) or self._attach(stored)
+            item.stored = stored
+            if now.boottime_ns < item.again_ns:
+                continue
+            try:
+                await asyncio.to_thread(self.places.empty, stored.lease.key)
+            except CgroupError as error:
+                logger.warning(
+                    "lease_still_runs", lease=stored.lease.key.lease_id, error=str(error)
+                )
+                item.again_ns = now.boottime_ns + AGAIN_NS
+            else:
+                ended[key] = item
+        if ended:
+            await self._finish(ended)
+
+    async def _finish(self, ended: Mapping[str, Running]) -> None:
+        """Read what has ended for the last time and cut final receipts, in one transaction."""
+        meters = self.metering.last(ended.values())
+        durable = self.metering.durable(without=meters)
         sources = self.metering.sources()
 
         def write(change: Transaction) -> None:
-            again = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
-            if again is None or again.lease.state is not LeaseState.CLOSING:
-                return
-            final = receipts.close(
-                again.lease,
-                meter,
-                again.closed_ns,
-                self.node.node_id,
-                self.node.log_id,
-                sources,
-                final=True,
-            )
-            ledger.record_receipt(change, self.node.scribe, again, final, meter.reserved_ns)
-            done = ledger.find(change, stored.exchange, stored.lease.key.lease_id)
-            if done is not None:
-                at = self.market.now_at(stored.lease.key.exchange_id)
-                ledger.move(
-                    change, self.node.scribe, done, LeaseState.CLOSED, stored.lease.reason, at
+            for key, item in ended.items():
+                exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
+                again = ledger.find(change, exchange, lease_id)
+                if again is None or again.lease.state is not LeaseState.CLOSING:
+                    continue
+                final = receipts.close(
+                    again.lease,
+                    meters[key],
+                    again.closed_ns,
+                    self.node.node_id,
+                    self.node.log_id,
+                    sources,
+                    final=True,
                 )
+                reserved_ns = meters[key].reserved_ns
+                ledger.record_receipt(change, self.node.scribe, again, final, reserved_ns)
+                done = ledger.find(change, exchange, lease_id)
+                if done is not None:
+                    at = self.market.now_at(done.lease.key.exchange_id)
+                    ledger.move(
+                        change, self.node.scribe, done, LeaseState.CLOSED, done.lease.reason, at
+                    )
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
 
         await self.node.journal.write(write)
-        self.metering.detach(key)
-        await self._clear(stored.lease.key)
+        self.metering.detach(ended)
         self.want_checkpoint()
-        logger.info("lease_moved", lease=stored.lease.key.lease_id, state="CLOSED")
+        for item in ended.values():
+            await self._clear(item.stored.lease.key)
+            logger.info("lease_moved", lease=item.stored.lease.key.lease_id, state="CLOSED")
+
+
+def _together(leases: Sequence[ledger.Stored]) -> Iterator[Sequence[ledger.Stored]]:
+    """Split into what is written in one transaction each."""
+    return (leases[place : place + TOGETHER] for place in range(0, len(leases), TOGETHER))

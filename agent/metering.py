@@ -7,7 +7,7 @@ kernel kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,34 +90,40 @@ class Metering:
         self.running[key_of(stored)] = item
         return item
 
-    def open(self, item: Running, at: Instant) -> bytes:
-        """Begin a lease's meter with a first sample; returns the state to be made durable."""
+    def open(self, item: Running, at: Instant) -> None:
+        """Begin a lease's meter with a first sample; the state is to be made durable."""
         lease = item.stored.lease
         late = self.market.now_at(lease.key.exchange_id, at) - lease.start_ns
         meter = open_meter(at, min(late, lease.end_ns - lease.start_ns))
         meter = self._advance(meter, item, at, self.sharing.vcpus)
         kept = {**self.state.leases, key_of(item.stored): meter}
         self.state = msgspec.structs.replace(self.state, leases=kept)
-        return msgspec.msgpack.encode(self.state)
 
-    def last(self, item: Running) -> tuple[LeaseMeter, bytes]:
-        """Sample a lease for the last time; returns its meter, and the state without it.
+    def last(self, items: Iterable[Running]) -> dict[str, LeaseMeter]:
+        """Sample leases for the last time; returns their meters.
 
-        The state in memory keeps it until `detach`.
+        The state keeps them as they were until `detach`.
         """
-        key = key_of(item.stored)
         at = self.node.clock.now()
-        meter = self._advance(self.state.leases[key], item, at, self.sharing.vcpus)
-        meter = last_attribution(self.state, key, meter)
-        return meter, msgspec.msgpack.encode(self._without(key))
+        meters = {}
+        for item in items:
+            key = key_of(item.stored)
+            meter = self._advance(self.state.leases[key], item, at, self.sharing.vcpus)
+            meters[key] = last_attribution(self.state, key, meter)
+        return meters
 
-    def detach(self, key: str) -> None:
-        """Meter a lease no longer. Only this one leaves; others were sampled meanwhile."""
-        self.state = self._without(key)
-        self.running.pop(key).sampler.close()
+    def detach(self, keys: Container[str]) -> None:
+        """Meter these leases no longer. Only they leave; others were sampled meanwhile."""
+        self.state = self._without(keys)
+        for key in [key for key in self.running if key in keys]:
+            self.running.pop(key).sampler.close()
 
-    def _without(self, key: str) -> MeterState:
-        left = {name: meter for name, meter in self.state.leases.items() if name != key}
+    def durable(self, without: Container[str] = ()) -> bytes:
+        """The state as the journal keeps it, in the transaction of what follows from it."""
+        return msgspec.msgpack.encode(self._without(without))
+
+    def _without(self, keys: Container[str]) -> MeterState:
+        left = {name: meter for name, meter in self.state.leases.items() if name not in keys}
         return msgspec.structs.replace(self.state, leases=left)
 
     # --- sampling ------------------------------------------------------------------------------
@@ -231,7 +237,7 @@ class Metering:
         kept = dict(self.state.leases)
         kept.update({key: close_interval(meter) for key, meter in cut.items()})
         self.state = msgspec.structs.replace(self.state, leases=kept)
-        durable = msgspec.msgpack.encode(self.state)
+        durable = self.durable()
         sources = self.sources()
         running = {key: self.running[key] for key in keys}
 

@@ -17,6 +17,7 @@ class FakePlaces:
         self._root = root
         self.broken = False  # nothing can be made
         self.stuck = False  # nothing ends
+        self.barred: set[LeaseKey] = set()  # of these nothing can be made, and nothing ends
 
     @property
     def root(self) -> Path:
@@ -26,7 +27,7 @@ class FakePlaces:
         return self._root / name_of(key)
 
     def create(self, key: LeaseKey, units: Units) -> Path:
-        if self.broken:
+        if self.broken or key in self.barred:
             raise CgroupError(f"{self._root}: broken for the test")
         directory = self.directory(key)
         if not directory.exists():
@@ -48,7 +49,7 @@ class FakePlaces:
         events.write_text(f"populated 1\nfrozen {int(frozen)}\n")
 
     def empty(self, key: LeaseKey) -> None:
-        if self.stuck:
+        if self.stuck or key in self.barred:
             raise CgroupError(f"{self.directory(key)}: stuck for the test")
 
     def remove(self, key: LeaseKey) -> None:

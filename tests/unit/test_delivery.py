@@ -162,6 +162,92 @@ async def test_what_does_not_end_is_tried_again_and_not_all_the_time(world: Worl
     assert await state(world) is LeaseState.CLOSED
 
 
+# --- many at once ---
+
+
+async def test_leases_that_begin_and_end_together_share_a_transaction(world: World) -> None:
+    """Each writes the state of all meters: a thousand took ten seconds, one after another."""
+    numbers = range(1, 6)
+    for number in numbers:
+        await world.lease(number, start_s=10)
+    world.clock.tick(10 * SECOND)
+    before = world.node.journal.commits
+    await world.delivery.reconcile()
+    assert world.node.journal.commits == before + 1
+    assert [await state(world, number) for number in numbers] == [LeaseState.ACTIVE] * 5
+    world.clock.tick(HOUR)
+    await world.delivery.reconcile()
+    before = world.node.journal.commits
+    await world.delivery.reconcile()
+    assert world.node.journal.commits == before + 1
+    assert [await state(world, number) for number in numbers] == [LeaseState.CLOSED] * 5
+    finals = await world.receipts()
+    assert [(final.final, reserved_ms(final)) for final in finals] == [(True, 3_600_000)] * 5
+    assert world.metering.running == {}
+    assert world.metering.state.leases == {}
+
+
+async def test_one_that_cannot_begin_or_end_holds_no_other_up(world: World) -> None:
+    first, second, third = [await world.lease(number, start_s=10) for number in (1, 2, 3)]
+    world.places.barred = {first}
+    world.clock.tick(10 * SECOND)
+    await world.delivery.reconcile()
+    assert [await state(world, number) for number in (1, 2, 3)] == [
+        LeaseState.FAILED,
+        LeaseState.ACTIVE,
+        LeaseState.ACTIVE,
+    ]
+    world.places.barred = {second}
+    await leap(world, HOUR)
+    assert [await state(world, number) for number in (2, 3)] == [
+        LeaseState.CLOSING,
+        LeaseState.CLOSED,
+    ]
+    assert not world.places.directory(third).exists()
+    assert len(world.metering.running) == len(world.metering.state.leases) == 1
+    world.places.barred = set()
+    await leap(world, 10 * SECOND)
+    assert await state(world, 2) is LeaseState.CLOSED
+
+
+async def test_one_that_is_released_while_others_begin_leaves_them_alone(world: World) -> None:
+    released, other = [await world.lease(number, start_s=10) for number in (1, 2)]
+    world.clock.tick(10 * SECOND)
+    both = [await world.stored(1), await world.stored(2)]
+    await world.release(1)
+    await world.delivery._activate(both)  # as they were read before the release
+    assert [await state(world, number) for number in (1, 2)] == [
+        LeaseState.EXPIRED,
+        LeaseState.ACTIVE,
+    ]
+    assert not world.places.directory(released).exists()
+    world.places.use(other, 5_000_000)
+    world.crash()
+    await world.start()
+    assert len(world.metering.running) == len(world.metering.state.leases) == 1
+    await leap(world, MINUTE)
+    [receipt] = await world.receipts()
+    assert used_ms(receipt) == 5000
+
+
+async def test_a_full_disk_or_a_crash_at_a_common_end_bills_nothing_twice(world: World) -> None:
+    keys = [await world.lease(number) for number in (1, 2)]
+    await leap(world, MINUTE)
+    await leap(world, 10 * SECOND)
+    for number, key in enumerate(keys, 1):
+        world.places.use(key, 7_000_000)
+        await world.release(number)
+    with full(world.node.journal), pytest.raises(Overloaded):
+        await world.delivery.reconcile()
+    assert [await state(world, number) for number in (1, 2)] == [LeaseState.CLOSING] * 2
+    world.crash()
+    world.clock.tick(HOUR)
+    await world.start()
+    await world.delivery.reconcile()
+    finals = [receipt for receipt in await world.receipts() if receipt.final]
+    assert [(used_ms(final), reserved_ms(final)) for final in finals] == [(7000, 70_000)] * 2
+
+
 # --- crashes ---
 
 
@@ -497,7 +583,7 @@ async def test_a_lease_that_is_released_while_its_place_is_made(world: World) ->
     world.clock.tick(10 * SECOND)
     stored = await world.stored()
     await world.release()
-    await world.delivery._activate(stored)  # as it was read before the release
+    await world.delivery._activate([stored])  # as it was read before the release
     assert await state(world) is LeaseState.EXPIRED
     assert world.metering.running == {}
     assert world.metering.state.leases == {}
