@@ -28,6 +28,8 @@ from attest.formats import decode_envelope
 
 logger = structlog.get_logger()
 
+MOST_STATEMENTS = 8  # of one rebate: the books carry their digests, and are written at every step
+
 
 def accept(change: Transaction, desk: Desk, exchange: int, request: MoneyRequest) -> None:
     """Act on one statement.
@@ -90,6 +92,9 @@ def _stated(change: Transaction, desk: Desk, exchange: int, stated: StatedRebate
     if stated.msat != due:
         raise MalformedMessage(f"msat: {stated.msat} stated, {due} computed")
     if own is not None:
+        known = stated.sha256 in own.statements
+        if not known and len(own.statements) >= MOST_STATEMENTS:
+            raise MalformedMessage(f"window: was stated {MOST_STATEMENTS} times; name one of these")
         after = with_statement(books, own.key, stated.sha256)
         settlement.keep(change, stored.row, after)
 

@@ -20,6 +20,7 @@ from agent.sandbox.lightningd.caller import DirectCaller
 from agent.sandbox.lightningd.signer import NodeKey, encode
 from agent.settle.lightning import LightningNode
 from agent.settle.statement import StatementRail
+from agent.settle.till import MOST_STATEMENTS
 from tests.fakes.direct_rail import DirectRail
 from tests.fakes.shop import MONEY, OFFER, Shop
 
@@ -298,6 +299,19 @@ async def test_both_sides_state_one_rebate(shop: Shop) -> None:
         other.window.end_time.seconds += seconds
         with pytest.raises(MalformedMessage, match="window"):
             await shop.say(other)
+
+
+async def test_a_rebate_is_stated_a_few_times_and_not_for_ever(shop: Shop) -> None:
+    other = lease_pb2.RebateStatement()
+    other.CopyFrom(await shop.missed())
+    for number in range(1, MOST_STATEMENTS):  # after our own
+        other.availability_ppm = number
+        await shop.say(other)
+    await shop.say(other)  # the same again
+    other.availability_ppm = 0
+    with pytest.raises(MalformedMessage, match="stated 8 times"):
+        await shop.say(other)
+    assert len((await shop.books()).payouts[0].statements) == MOST_STATEMENTS
 
 
 async def test_the_whole_lease_may_be_one_window(tmp_path: Path) -> None:
