@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from agent.errors import HearthError, JournalError, Refused
+from agent.errors import ConfigError, HearthError, JournalError, Refused
 from attest.errors import AttestError
 from probes.errors import ProbeError
 
@@ -69,9 +69,8 @@ def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> 
         try:
             os.close(receive)
             os.setsid()
-            _become(owner, groups)
             with os.fdopen(send, "w", encoding="ascii") as answer:
-                json.dump(_done(work), answer)
+                json.dump(_done(state, owner, groups, work), answer)
         except Exception:  # noqa: BLE001 - the parent gets no answer, and says so
             traceback.print_exc()
         finally:
@@ -114,8 +113,15 @@ def _become(owner: os.stat_result, groups: Sequence[str]) -> None:
     os.umask(0o077)  # as in systemd/hearth-agent.service
 
 
-def _done(work: Callable[[], object]) -> tuple[int, object]:
+def _done(
+    state: Path, owner: os.stat_result, groups: Sequence[str], work: Callable[[], object]
+) -> tuple[int, object]:
     """Exit code and text of what went wrong, or 0 and the answer."""
+    try:
+        _become(owner, groups)
+    except OSError as error:  # root without a capability, as in some containers and units
+        remedy = f"run this as user {owner.st_uid}, whose it is"
+        return ConfigError.exit_code, f"{state}: not opened as root: {error.strerror}; {remedy}"
     try:
         return 0, work()
     except (HearthError, AttestError, ProbeError) as error:

@@ -111,6 +111,16 @@ def test_an_upgrade_leaves_tenants_and_their_receipts_alone(
 
     # Removed in the middle of a lease: the tenant is left alone.
     system.apt("remove", "hearth-agent")
+    assert system.unit("ActiveState") == ["inactive"]
+    assert whereabouts(system) == before
+
+    # And in the middle of an upgrade, where dpkg asks nobody before it removes.
+    system.install(package)
+    system.put(newer_package)
+    system.run("dpkg", "--unpack", f"/root/{newer_package.name}")
+    assert system.unit("ActiveState") == ["active"]
+    system.run("dpkg", "--remove", "hearth-agent")
+    assert system.unit("ActiveState") == ["inactive"]
     assert whereabouts(system) == before
 
 

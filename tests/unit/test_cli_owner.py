@@ -76,9 +76,10 @@ class HostOfRoot:
         self.give()
         return secret
 
-    def hearth(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def hearth(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = (*by, sys.executable, "-m", "agent.cli.app", *words)
         return subprocess.run(
-            [sys.executable, "-m", "agent.cli.app", *words, "--config", self.here / "hearth.toml"],
+            [*command, "--config", self.here / "hearth.toml"],
             check=False,
             cwd=self.here / "roots",
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto/gen/python'}"},
@@ -181,6 +182,15 @@ def test_a_damaged_journal_is_named(host: HostOfRoot) -> None:
     assert done.returncode == 7
     assert done.stderr.startswith(f"hearth: {host.journal}: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_root_that_may_become_nobody_else_opens_nothing(host: HostOfRoot) -> None:
+    done = host.hearth("journal", "check", by=("setpriv", "--bounding-set=-setuid"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"hearth: {host.state}: not opened as root: Operation not permitted;"
+        f" run this as user {NOBODY}, whose it is\n"
+    )
 
 
 # --- the process that does it --------------------------------------------------------------------

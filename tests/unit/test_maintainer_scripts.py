@@ -7,7 +7,8 @@ import resource
 import sqlite3
 import subprocess
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,27 +17,38 @@ from agent.core.lease import LeaseState
 from agent.journal.schema import SCHEMA, VERSION
 
 DEBIAN = Path(__file__).parents[2] / "packaging" / "debian"
+NOBODY = 65534
 DONE = (LeaseState.SETTLED, LeaseState.EXPIRED, LeaseState.REFUSED, LeaseState.FAILED)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root() -> Iterator[Path]:
     """A host with an empty journal and a key, that knows no user hearth yet."""
-    with_account(tmp_path, "")
-    state = tmp_path / "var/lib/hearth"
-    state.mkdir(parents=True)
-    (state / "node.pem").write_text("key")
-    (tmp_path / "etc/hearth/conf.d").mkdir(parents=True)
-    with_journal(tmp_path, SCHEMA, f"PRAGMA user_version = {VERSION};")
-    return tmp_path
+    with tempfile.TemporaryDirectory() as directory:  # tmp_path lies where only root may go
+        root = Path(directory)
+        root.chmod(0o755)
+        with_account(root, "")
+        if os.geteuid() != 0:  # who nobody is there to become
+            with_program(root, "setpriv", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
+        state = root / "var/lib/hearth"
+        state.mkdir(parents=True)
+        (state / "node.pem").write_text("key")
+        (root / "etc/hearth/conf.d").mkdir(parents=True)
+        with_journal(root, SCHEMA, f"PRAGMA user_version = {VERSION};")
+        yield root
+
+
+def with_program(root: Path, name: str, body: str) -> None:
+    """One that is found before the system's own."""
+    program = root / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
 
 
 def with_account(root: Path, line: str) -> None:
     """What getent(1) says of the user hearth."""
-    getent = root / "bin/getent"
-    getent.parent.mkdir(exist_ok=True)
-    getent.write_text(f"#!/bin/sh\necho '{line}'\n" if line else "#!/bin/sh\nexit 2\n")
-    getent.chmod(0o755)
+    with_program(root, "getent", f"echo '{line}'" if line else "exit 2")
 
 
 def with_journal(root: Path, *statements: str) -> None:
@@ -130,6 +142,14 @@ def test_a_planted_pipe_is_not_waited_for(root: Path) -> None:
     assert kept(root)
 
 
+def test_a_journal_without_an_end_is_not_read_to_it(root: Path) -> None:
+    with_program(root, "timeout", 'shift 2; exec /usr/bin/timeout --kill-after=5 1 "$@"')
+    endless = "WITH RECURSIVE row(n) AS (SELECT 1 UNION ALL SELECT n FROM row)"
+    rows = "SELECT n AS id, n AS state, n AS acked_through FROM row"
+    with_journal(root, "DROP TABLE leases", f"CREATE VIEW leases AS {endless} {rows}")
+    assert kept(root)
+
+
 def test_without_room_for_the_archive_nothing_is_dropped(root: Path) -> None:
     with_journal(root, lease(LeaseState.ACTIVE))
     (root / "var/lib/hearth/node.pem").write_bytes(bytes(range(256)) * 64)
@@ -167,6 +187,44 @@ def test_a_planted_link_leads_nowhere(root: Path) -> None:
     with tarfile.open(archives(root)[0]) as archive:
         assert archive.getmember("hearth/link").issym()
         assert "hearth/link/file" not in archive.getnames()
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+
+
+def given(root: Path) -> None:
+    """The state is the agent's user's."""
+    state = root / "var/lib/hearth"
+    for path in (state, *state.iterdir()):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+
+@only_root
+def test_the_agents_user_is_asked_what_is_in_its_journal(root: Path) -> None:
+    with_journal(root, lease(LeaseState.ACTIVE))
+    given(root)
+    asked = root / "asked"
+    asked.touch()
+    asked.chmod(0o666)
+    with_program(root, "python3", f'id -u >>{asked}; id -G >>{asked}; exec /usr/bin/python3 "$@"')
+    with_journal(root, f"PRAGMA user_version = {VERSION + 1}")
+    assert script("preinst", root, "upgrade", "1").returncode == 1
+    assert "1 lease(s) not settled yet" in script("postrm", root, "purge").stderr
+    assert asked.read_text().split() == [str(NOBODY)] * 4
+
+
+@only_root
+@pytest.mark.parametrize("version", [VERSION, VERSION + 1])
+def test_a_link_in_the_journals_place_opens_nothing_of_roots(version: int, root: Path) -> None:
+    """Root's own file would say: nothing owed; or: of a newer agent."""
+    journal = root / "var/lib/hearth/journal.sqlite"
+    with_journal(root, f"PRAGMA user_version = {version}")
+    own = journal.rename(root / "own.sqlite")
+    own.chmod(0o600)
+    journal.symlink_to(own)
+    given(root)
+    assert script("preinst", root, "upgrade", "1").returncode == 0
+    assert kept(root)
 
 
 @pytest.mark.parametrize("words", [("install",), ("install", "1"), ("upgrade", "1")])
