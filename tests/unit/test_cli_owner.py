@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -212,15 +213,16 @@ def test_it_is_the_owner_for_good_and_without_a_terminal(state: Path) -> None:
             back = True
         return {
             "users": os.getresuid(),
-            "groups": (*os.getresgid(), *os.getgroups()),
+            "groups": (*os.getresgid(), *sorted(os.getgroups())),
             "leads": os.getsid(0) == os.getpid(),
             "back": back,
             "umask": os.umask(0),
         }
 
-    assert as_owner(state, who, ("no-such-group",)) == {
+    other = next(group for group in grp.getgrall() if group.gr_gid not in (0, NOBODY))
+    assert as_owner(state, who, ("no-such-group", other.gr_name)) == {
         "users": [NOBODY] * 3,
-        "groups": [NOBODY] * 4,
+        "groups": [NOBODY] * 3 + sorted((NOBODY, other.gr_gid)),
         "leads": True,
         "back": False,
         "umask": 0o077,
