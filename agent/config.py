@@ -154,9 +154,7 @@ class ModbusMeter(Strict, frozen=True):
     port: Port = 502
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     interval_seconds: Seconds = 5
-    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|bmc|rapl-nvml|model|declared)$")] = (
-        "billing-meter"
-    )
+    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|model|declared)$")] = "billing-meter"
 
 
 class MbusMeter(Strict, frozen=True):
@@ -167,9 +165,7 @@ class MbusMeter(Strict, frozen=True):
     port: Port = 10001
     address: Annotated[int, Meta(ge=0, le=250)] = 1
     interval_seconds: Seconds = 60
-    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|bmc|rapl-nvml|model|declared)$")] = (
-        "billing-meter"
-    )
+    source: Annotated[str, Meta(pattern="^(billing-meter|pdu|model|declared)$")] = "billing-meter"
 
 
 class Sensors(Strict, frozen=True):

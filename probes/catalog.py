@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from probes.hostcpu import HostCpu
 from probes.hwmon import Hwmon
+from probes.ipmi import IpmiPower, IpmiSensors
 from probes.nvml_meter import NvmlMeter
 from probes.rapl import Rapl
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from probes.modbus import ModbusMeter
     from probes.probe import Probe
 
-PROBES: tuple[type[Probe], ...] = (HostCpu, Rapl, Hwmon, NvmlMeter)
+PROBES: tuple[type[Probe], ...] = (
+    HostCpu,
+    Rapl,
+    Hwmon,
+    NvmlMeter,
+    IpmiPower,
+    IpmiSensors,
+)
 
 
 def _modbus(meter: ModbusMeter) -> Probe:

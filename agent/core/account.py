@@ -9,14 +9,15 @@ import msgspec
 from agent.core import energy
 from agent.core.energy import Mark, Sharing
 from agent.core.meter import LeaseMeter, State
-from probes.reading import Counter, Reading, SourceClass
+from probes.reading import Counter, Instant, Reading, SourceClass
 
 ENERGY = "energy"
 HEAT = "heat"
 HEAT_REVERSE = "heat_reverse"
 SITE_SOURCES = ("modbus", "mbus")  # meters of the site: this host has a share of them
 # Sources whose energy counters may be billed from; hwmon's repeat what RAPL says.
-BILLED_SOURCES = ("rapl", "nvml", *SITE_SOURCES)
+BILLED_SOURCES = ("rapl", "nvml", "ipmi", *SITE_SOURCES)
+GONE_NS = 900 * energy.SECOND_NS  # a source that gave nothing for as long is not there any more
 
 
 class MeterState(State, frozen=True):
@@ -73,15 +74,13 @@ def _energy(
     sharing: Sharing,
 ) -> MeterState:
     source = reading.source
-    if source is None or (
-        state.energy_class is not None and source.value > state.energy_class.value
-    ):
+    if source is None or _has_better(state, source, reading.at):
         return state  # a worse class is shown, never added to a better one
     key = str(reading.sensor)
     marks = dict(state.marks)
     leases = state.leases
     if state.energy_class is not source:
-        # The first reading of a better class: what the worse meters stood at is of no use any more.
+        # The first reading of this class: what the others' meters stood at is of no use any more.
         leases = _unmeasured(state)
         marks = {name: mark for name, mark in marks.items() if not name.endswith(f":{ENERGY}")}
     before = marks.get(key)
@@ -114,6 +113,15 @@ def _energy(
         host_energy_mj=host,
         host_energy_ns=measured,
     )
+
+
+def _has_better(state: MeterState, source: SourceClass, at: Instant) -> bool:
+    """Whether a better class is there: a meter that was taken away must not end all metering."""
+    if state.energy_class is None or source.value <= state.energy_class.value:
+        return False
+    marks = (mark.at for mark in _energy_marks(state) if mark.at.boot_id == at.boot_id)
+    last = max((mark.boottime_ns for mark in marks), default=0)  # not since the boot
+    return at.boottime_ns - last < GONE_NS
 
 
 def _heat(

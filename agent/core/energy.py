@@ -16,8 +16,9 @@ from probes.reading import Counter, Instant, Unit
 
 # More than one meter of a source can mean. A processor's or a card's bound is tight, because a
 # counter that wraps is believed only where half a wrap takes longer than the interval at this rate.
+# A BMC has two bytes for its watts.
 MOST_MILLIWATTS = 1_000_000_000
-MOST_MILLIWATTS_OF = {"rapl": 4_000_000, "nvml": 4_000_000}
+MOST_MILLIWATTS_OF = {"rapl": 4_000_000, "nvml": 4_000_000, "ipmi": 65_536_000}
 PPM = 1_000_000
 SECOND_NS = 1_000_000_000
 HEAT_CARRIED_NS = 300 * SECOND_NS  # heat is set against energy for this long at the most

@@ -232,6 +232,38 @@ def test_a_better_class_takes_over_and_a_worse_one_is_not_added() -> None:
     assert host.missing_s("a") == 0
 
 
+def test_a_worse_class_takes_over_when_the_better_one_has_gone() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.let(899)
+    host.rapl(0)
+    assert host.state.energy_class is SourceClass.BILLING_METER
+    host.let(1)
+    host.rapl(7_000_000)
+    assert host.state.energy_class is SourceClass.RAPL_NVML
+    host.let(10)
+    host.rapl(9_000_000)
+    assert (host.energy("a"), host.missing_s("a")) == (2000, 900)
+    host.read(MAIN, 50_000)  # it is back: nothing of the time without it is invented
+    host.let(1)
+    host.read(MAIN, 50_100)
+    assert (host.energy("a"), host.missing_s("a")) == (2100, 900)
+
+
+def test_after_a_boot_the_better_class_has_as_long_to_come_back() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.reboot(60)
+    host.let(890)
+    host.rapl(0)
+    assert host.state.energy_class is SourceClass.BILLING_METER
+    host.let(20)
+    host.rapl(0)
+    assert host.state.energy_class is SourceClass.RAPL_NVML
+
+
 def test_what_another_class_never_measured_is_missing() -> None:
     host = Host()
     host.begin("a", 8)
@@ -253,6 +285,19 @@ def test_what_a_worse_class_measured_until_then_is_not_missing() -> None:
     host.let(7)
     host.read(MAIN, 0)
     assert host.missing_s("a") == 7
+
+
+def test_a_bmcs_power_is_better_than_what_the_processor_says() -> None:
+    host = Host()
+    board = SensorId("ipmi", "board", "energy")
+    host.begin("a", 8)
+    host.rapl(0)
+    host.read(board, 0, SourceClass.BMC)
+    host.let(10)
+    host.rapl(900_000_000)
+    host.read(board, 2_300_000, SourceClass.BMC)
+    assert host.energy("a") == 2_300_000
+    assert host.state.energy_class is SourceClass.BMC
 
 
 def test_what_hwmon_repeats_and_what_is_no_energy_is_passed_over() -> None:

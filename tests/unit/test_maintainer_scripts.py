@@ -27,7 +27,7 @@ def root() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:  # tmp_path lies where only root may go
         root = Path(directory)
         root.chmod(0o755)
-        with_account(root, "")
+        with_account(root, "", "")
         if os.geteuid() != 0:  # who nobody is there to become
             with_program(root, "setpriv", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
         state = root / "var/lib/hearth"
@@ -46,9 +46,10 @@ def with_program(root: Path, name: str, body: str) -> None:
     program.chmod(0o755)
 
 
-def with_account(root: Path, line: str) -> None:
-    """What getent(1) says of the user hearth."""
-    with_program(root, "getent", f"echo '{line}'" if line else "exit 2")
+def with_account(root: Path, name: str, shell: str) -> None:
+    """A host on which that account is there, and no other that is asked for."""
+    line = f"{name}:x:1000:1000:Hester Arthur:/home/{name}:{shell}"
+    with_program(root, "getent", f'[ "$2" = "{name}" ] || exit 2\necho "{line}"')
 
 
 def with_journal(root: Path, *statements: str) -> None:
@@ -244,13 +245,15 @@ def test_a_journal_that_does_not_read_is_the_agents_to_speak_of(root: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["hearth", "hearth-ipmi"])
 @pytest.mark.parametrize(
     ("shell", "code"),
     [("/usr/sbin/nologin", 0), ("/bin/false", 0), ("/bin/bash", 1), ("", 1)],
 )
-def test_somebodys_own_account_is_not_taken(root: Path, shell: str, code: int) -> None:
-    with_account(root, f"hearth:x:1000:1000:Hester Arthur:/home/hearth:{shell}")
+def test_somebodys_own_account_is_not_taken(root: Path, name: str, shell: str, code: int) -> None:
+    with_account(root, name, shell)
     done = script("preinst", root, "install")
     assert done.returncode == code
     assert ("rename that account" in done.stderr) == bool(code)
+    assert (f'log in as "{name}"' in done.stderr) == bool(code)
     assert script("preinst", root, "upgrade", "1").returncode == 0

@@ -146,6 +146,15 @@ class World:
         (found,) = [item for item in self.status().leases if item.lease_id == lease_id]
         return found
 
+    def sensor(self, name: str) -> int | None:
+        """The last value of a sensor, in its unit."""
+        values = [item.value for item in self.status().sensors if item.sensor == name]
+        return values[0] if values else None
+
+    def fault(self, probe: str) -> str:
+        """What keeps a probe from reading."""
+        return "".join(item.fault for item in self.status().sensors if item.sensor == probe)
+
     def receipt(self, lease_id: str) -> dict[str, Any]:
         """The last receipt that the exchange stored; none missing, fallen or refused."""
         figures = self.exchange.figures()

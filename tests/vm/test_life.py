@@ -14,6 +14,11 @@ DISK = {"driver": "nvme", "id": "n1", "drive": "nvme", "serial": "S1", "bus": "h
 PLUG = json.dumps({"execute": "device_add", "arguments": DISK})
 UNPLUG = json.dumps({"execute": "device_del", "arguments": {"id": "n1"}})
 
+ASK = (
+    'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect("/run/hearth-ipmi.sock"); '
+    "s.sendall(sys.stdin.buffer.read()); s.settimeout(60); print(s.recv(999).decode())"
+)
+
 
 @pytest.fixture(scope="module")
 def lease(world: World) -> str:
@@ -52,6 +57,33 @@ def test_it_takes_little_memory_with_its_tpm_and_an_exchange(world: World) -> No
         "grep VmRSS /proc/$(systemctl show --value -p MainPID hearth-agent)/status"
     )
     assert int(resident.split()[1]) <= 72 * 1024
+
+
+def test_the_bmc_is_asked_by_its_helper_and_opened_by_nobody_else(world: World) -> None:
+    """The device is made by the package's udev rule alone: the kernel finds the BMC only."""
+    run = world.machine.run
+    assert run("stat -c '%U %G %a' /dev/ipmi0") == "root hearth-ipmi 660"
+    assert run("stat -c '%U %G %a' /run/hearth-ipmi.sock") == "root hearth 660"
+    assert "Permission denied" in run("runuser -u hearth -- dd if=/dev/ipmi0 count=0 2>&1 || :")
+    until("the board's power", lambda: world.sensor("ipmi:board:power") == 230_000)
+    until("its sensors", lambda: world.sensor("ipmi-sensors:Inlet Temp:temperature") == 23_000)
+    world.machine.does("bmc", '{"watts": 250}')
+    until("another power", lambda: world.sensor("ipmi:board:power") == 250_000)
+    helper = run("systemctl --plain --no-legend list-units 'hearth-ipmi@*'").split()[0]
+    facts = run(f"systemctl show --property=MainPID,User,Group {helper}").splitlines()
+    assert set(facts) > {"User=hearth-ipmi", "Group=hearth-ipmi"}
+    pid = next(line.partition("=")[2] for line in facts if line.startswith("MainPID="))
+    held = run(f"grep -E '^(Cap|NoNewPrivs)' /proc/{pid}/status; ls /proc/{pid}/fd")
+    assert {int(line.split()[1], 16) for line in held.splitlines() if line[:3] == "Cap"} == {0}
+
+    # A word of its own, from the agent's own user: nothing is said and nothing done.
+    assert run("echo power off | runuser -u hearth -- python3 -c '" + ASK + "'") == ""
+
+    # What hangs is a fault and no figure; then it goes on.
+    world.machine.does("bmc", '{"silent": true}')
+    until("the fault", lambda: "timed-out" in world.fault("ipmi"))
+    world.machine.does("bmc", "{}")
+    until("power again", lambda: world.fault("ipmi") == "")
 
 
 def test_a_lease_is_a_slice_with_its_limits_in_force(world: World, lease: str, tenant: str) -> None:
@@ -119,5 +151,9 @@ def test_the_last_receipt_says_what_the_kernel_counted(
     counted = int(world.machine.run("cat /root/last"))
     used = final["totals"]["VCPU"]["used_unit_ms"] * 1000
     assert abs(used - counted) * 100 <= counted
+    # One of two processors, for as long as it ran, of what the board took.
+    said = json.loads(world.machine.run(f"hearth receipts show {lease}"))
+    assert said["energy"]["source"] == "MEASUREMENT_SOURCE_BMC"
+    assert 0 < final["energy_mj"] <= 250 // 2 * final["totals"]["VCPU"]["reserved_unit_ms"]
     assert world.machine.run("ls /run/systemd/system.control") == ""
     assert ": fine; " in world.machine.run("hearth journal check")
