@@ -120,6 +120,7 @@ class Admin(AdminServiceServicer):
         exchanges = [await self._exchange(link) for link in self._links]
         root = node.root.identity
         environment = metering.environment()
+        source = environment.energy_source if environment.energy_mj is not None else None
         started = metering.started
         response = admin_pb2.StatusResponse(
             agent_version=version(),
@@ -139,6 +140,7 @@ class Admin(AdminServiceServicer):
             log_id=node.log_id,
             log_size=size,
             energy_millijoules=environment.energy_mj,
+            energy_source=enum(common_pb2.MeasurementSource, source.value if source else 0),
             heat_millijoules=environment.heat_mj,
             resident_kibibytes_peak=peak_rss_kib(),
             cpu_milliseconds=int((usage.ru_utime + usage.ru_stime) * 1000),
@@ -197,8 +199,10 @@ class Admin(AdminServiceServicer):
                 lease, meter, stored.closed_ns, "", "", receipts.Sources(), final=False
             )
             status.used_cpu_milliseconds = meter.used_cpu_us // 1000
-            status.energy_millijoules = meter.energy_mj or 0
-            status.heat_millijoules = meter.heat_mj or 0
+            if meter.energy_mj is not None:
+                status.energy_millijoules = meter.energy_mj
+            if meter.heat_mj is not None:
+                status.heat_millijoules = meter.heat_mj
             status.amount_due_msat = now.gross_msat
         return status
 

@@ -17,6 +17,7 @@ from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
     from hearth.admin.v1 import admin_pb2
 
@@ -100,6 +101,7 @@ def summary(answer: admin_pb2.StatusResponse) -> dict[str, Any]:
         "energy_millijoules": (
             answer.energy_millijoules if answer.HasField("energy_millijoules") else None
         ),
+        "energy_source": _source(answer) if answer.energy_source else None,
         "heat_millijoules": (
             answer.heat_millijoules if answer.HasField("heat_millijoules") else None
         ),
@@ -139,8 +141,10 @@ def _lease(item: admin_pb2.LeaseStatus) -> dict[str, Any]:
         "limits_in_force": item.limits_in_force,
         "receipt_sequence": item.receipt_sequence,
         "used_cpu_milliseconds": item.used_cpu_milliseconds,
-        "energy_millijoules": item.energy_millijoules,
-        "heat_millijoules": item.heat_millijoules,
+        "energy_millijoules": (
+            item.energy_millijoules if item.HasField("energy_millijoules") else None
+        ),
+        "heat_millijoules": item.heat_millijoules if item.HasField("heat_millijoules") else None,
         "amount_due_msat": item.amount_due_msat,
     }
 
@@ -161,10 +165,21 @@ def _milliseconds(duration: Duration) -> int:
 
 def assurance(item: admin_pb2.ExchangeStatus) -> str:
     """Assurance class as it is spoken of: "virtual-tpm"."""
-    kind = item.DESCRIPTOR.fields_by_name["assurance"].enum_type
-    known = None if kind is None else kind.values_by_number.get(item.assurance)
-    name = str(item.assurance) if known is None else known.name
-    return name.removeprefix("ASSURANCE_CLASS_").lower().replace("_", "-")
+    return _word(item, "assurance", "ASSURANCE_CLASS_")
+
+
+def _source(answer: admin_pb2.StatusResponse) -> str:
+    """Where energy comes from, in the configuration's words: "billing-meter"."""
+    return _word(answer, "energy_source", "MEASUREMENT_SOURCE_")
+
+
+def _word(message: Message, field: str, prefix: str) -> str:
+    """The name of an enumeration's value without its prefix; a value that is new, as a number."""
+    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    value = getattr(message, field)
+    known = None if kind is None else kind.values_by_number.get(value)
+    name = str(value) if known is None else known.name
+    return name.removeprefix(prefix).lower().replace("_", "-")
 
 
 # --- for people --------------------------------------------------------------------------------
@@ -242,7 +257,7 @@ def _describe_sensors(sensors: Sequence[admin_pb2.SensorStatus]) -> Iterator[str
 def _energy(answer: admin_pb2.StatusResponse) -> str:
     if not answer.HasField("energy_millijoules"):
         return "not measured yet"
-    used = f"{joules(answer.energy_millijoules)} used since the start"
+    used = f"{joules(answer.energy_millijoules)} used since the start ({_source(answer)})"
     if not answer.HasField("heat_millijoules"):
         return used
     return f"{used}, {joules(answer.heat_millijoules)} of heat reused"

@@ -127,6 +127,25 @@ def test_programs_get_integers_and_nulls() -> None:
     }
 
 
+def test_energy_is_said_with_its_source_and_what_is_not_measured_is_not_zero() -> None:
+    told = summary(answer())
+    assert (told["energy_millijoules"], told["energy_source"]) == (None, None)
+    assert (told["leases"][0]["energy_millijoules"], told["leases"][0]["heat_millijoules"]) == (
+        None,
+        None,
+    )
+    assert "energy     not measured yet" in "\n".join(describe(answer()))
+
+    measured = answer()
+    measured.energy_millijoules = 4_980_000
+    measured.energy_source = common_pb2.MEASUREMENT_SOURCE_RAPL_NVML
+    measured.leases[0].energy_millijoules = 0
+    told = summary(measured)
+    assert (told["energy_millijoules"], told["energy_source"]) == (4_980_000, "rapl-nvml")
+    assert told["leases"][0]["energy_millijoules"] == 0
+    assert "energy     4.98 kJ used since the start (rapl-nvml)" in "\n".join(describe(measured))
+
+
 @pytest.mark.parametrize("options", [(), ("--json",), ("--watch",)])
 def test_without_a_daemon_it_exits_4_and_names_the_remedy(
     tmp_path: Path, options: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from hearth.v1 import common_pb2
 
 from .conftest import UNITS, World, until
 
@@ -67,6 +68,7 @@ def test_the_bmc_is_asked_by_its_helper_and_opened_by_nobody_else(world: World) 
     assert "Permission denied" in run("runuser -u hearth -- dd if=/dev/ipmi0 count=0 2>&1 || :")
     until("the board's power", lambda: world.sensor("ipmi:board:power") == 230_000)
     until("its sensors", lambda: world.sensor("ipmi-sensors:Inlet Temp:temperature") == 23_000)
+    assert world.status().energy_source == common_pb2.MEASUREMENT_SOURCE_BMC
     world.machine.does("bmc", '{"watts": 250}')
     until("another power", lambda: world.sensor("ipmi:board:power") == 250_000)
     helper = run("systemctl --plain --no-legend list-units 'hearth-ipmi@*'").split()[0]

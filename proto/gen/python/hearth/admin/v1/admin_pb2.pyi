@@ -16,7 +16,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("agent_version", "node_id", "root_of_trust", "tpm", "boot_id", "uptime", "inventory_generation", "inventory_digest", "capacity", "available", "log_id", "log_size", "checkpoint", "exchanges", "leases", "sensors", "energy_millijoules", "heat_millijoules", "resident_kibibytes_peak", "cpu_milliseconds", "next_steps")
+    __slots__ = ("agent_version", "node_id", "root_of_trust", "tpm", "boot_id", "uptime", "inventory_generation", "inventory_digest", "capacity", "available", "log_id", "log_size", "checkpoint", "exchanges", "leases", "sensors", "energy_millijoules", "heat_millijoules", "resident_kibibytes_peak", "cpu_milliseconds", "next_steps", "energy_source")
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_OF_TRUST_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class StatusResponse(_message.Message):
     RESIDENT_KIBIBYTES_PEAK_FIELD_NUMBER: _ClassVar[int]
     CPU_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     NEXT_STEPS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_SOURCE_FIELD_NUMBER: _ClassVar[int]
     agent_version: str
     node_id: str
     root_of_trust: _common_pb2.AssuranceClass
@@ -59,7 +60,8 @@ class StatusResponse(_message.Message):
     resident_kibibytes_peak: int
     cpu_milliseconds: int
     next_steps: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent_version: _Optional[str] = ..., node_id: _Optional[str] = ..., root_of_trust: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ..., tpm: _Optional[str] = ..., boot_id: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., inventory_generation: _Optional[int] = ..., inventory_digest: _Optional[bytes] = ..., capacity: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., available: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., log_id: _Optional[str] = ..., log_size: _Optional[int] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., exchanges: _Optional[_Iterable[_Union[ExchangeStatus, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[LeaseStatus, _Mapping]]] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., energy_millijoules: _Optional[int] = ..., heat_millijoules: _Optional[int] = ..., resident_kibibytes_peak: _Optional[int] = ..., cpu_milliseconds: _Optional[int] = ..., next_steps: _Optional[_Iterable[str]] = ...) -> None: ...
+    energy_source: _common_pb2.MeasurementSource
+    def __init__(self, agent_version: _Optional[str] = ..., node_id: _Optional[str] = ..., root_of_trust: _Optional[_Union[_common_pb2.AssuranceClass, str]] = ..., tpm: _Optional[str] = ..., boot_id: _Optional[str] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., inventory_generation: _Optional[int] = ..., inventory_digest: _Optional[bytes] = ..., capacity: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., available: _Optional[_Iterable[_Union[_common_pb2.ResourceUnits, _Mapping]]] = ..., log_id: _Optional[str] = ..., log_size: _Optional[int] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., exchanges: _Optional[_Iterable[_Union[ExchangeStatus, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[LeaseStatus, _Mapping]]] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., energy_millijoules: _Optional[int] = ..., heat_millijoules: _Optional[int] = ..., resident_kibibytes_peak: _Optional[int] = ..., cpu_milliseconds: _Optional[int] = ..., next_steps: _Optional[_Iterable[str]] = ..., energy_source: _Optional[_Union[_common_pb2.MeasurementSource, str]] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("sequence", "size", "time")
