@@ -110,6 +110,18 @@ WRONG = {
     "a word for a switch": ('[logging]\njson = "yes"', "logging.json", "", "true or false"),
     "a number for a table": ("offer = 3", "offer", "got `int`", "the keys lifetime_seconds"),
     "a table for a list": ("[sensors.modbus]\nname = 'a'", "sensors.modbus", "", "a list"),
+    "a meter that would be taken to be gone": (
+        '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="eastron-sdm630"\ninterval_seconds=301',
+        "sensors.modbus[0].interval_seconds",
+        "<= 300",
+        "an integer from 1 to 300",
+    ),
+    "a second figure of one board": (
+        '[[sensors.modbus]]\nname="a"\nhost="h"\nmap="eastron-sdm630"\nsource="bmc"',
+        "sensors.modbus[0].source",
+        "",
+        'one of "billing-meter", "pdu", "model", "declared"',
+    ),
     "a date for a text": ("state_dir = 1979-05-27", "state_dir", "got `date`", "text"),
     "a price of no class": (
         '[[offer.prices]]\nunit = "delivered-unit-second"\nmsat = 1',
