@@ -16,7 +16,7 @@ import msgspec
 from agent.clock import SECOND
 from agent.core import receipt as receipts
 from agent.core.account import MeterState, last_attribution, take_readings
-from agent.core.energy import Sharing
+from agent.core.energy import GONE_INTERVALS, GONE_NS, Sharing
 from agent.core.lease import LeaseState
 from agent.core.meter import LeaseMeter, advance, close_interval, open_meter, with_events
 from agent.core.offer import Environment
@@ -66,10 +66,14 @@ class Metering:
     def sharing(self) -> Sharing:
         """How energy is divided, by the inventory as it is."""
         config = self.node.config
+        # A Modbus meter's are bounded, an M-Bus meter's may be what its battery allows.
+        intervals = [meter.interval_seconds for meter in config.sensors.mbus]
         return Sharing(
             vcpus=max(1, self.node.capacity.get(receipts.VCPU, 1)),
             site_share_ppm=config.site.share_ppm,
             idle_milliwatts=config.energy.idle_milliwatts,
+            asking_since_ns=self.started.monotonic_ns if self.started is not None else 0,
+            gone_ns=max(GONE_NS, GONE_INTERVALS * max(intervals, default=0) * SECOND),
         )
 
     # --- which leases --------------------------------------------------------------------------

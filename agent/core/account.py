@@ -17,7 +17,6 @@ HEAT_REVERSE = "heat_reverse"
 SITE_SOURCES = ("modbus", "mbus")  # meters of the site: this host has a share of them
 # Sources whose energy counters may be billed from; hwmon's repeat what RAPL says.
 BILLED_SOURCES = ("rapl", "nvml", "ipmi", *SITE_SOURCES)
-GONE_NS = 900 * energy.SECOND_NS  # a source that gave nothing for as long is not there any more
 
 
 class MeterState(State, frozen=True):
@@ -74,7 +73,7 @@ def _energy(
     sharing: Sharing,
 ) -> MeterState:
     source = reading.source
-    if source is None or _has_better(state, source, reading.at):
+    if source is None or _has_better(state, source, reading.at, sharing):
         return state  # a worse class is shown, never added to a better one
     key = str(reading.sensor)
     marks = dict(state.marks)
@@ -115,13 +114,16 @@ def _energy(
     )
 
 
-def _has_better(state: MeterState, source: SourceClass, at: Instant) -> bool:
-    """Whether a better class is there: a meter that was taken away must not end all metering."""
+def _has_better(state: MeterState, source: SourceClass, at: Instant, sharing: Sharing) -> bool:
+    """Whether a better class is there: a meter that was taken away must not end all metering.
+
+    One that nobody asked, while the agent or the host was asleep, was not silent.
+    """
     if state.energy_class is None or source.value <= state.energy_class.value:
         return False
     marks = (mark.at for mark in _energy_marks(state) if mark.at.boot_id == at.boot_id)
-    last = max((mark.boottime_ns for mark in marks), default=0)  # not since the boot
-    return at.boottime_ns - last < GONE_NS
+    heard = max((mark.monotonic_ns for mark in marks), default=0)
+    return at.monotonic_ns - max(heard, sharing.asking_since_ns) < sharing.gone_ns
 
 
 def _heat(

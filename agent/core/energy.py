@@ -21,6 +21,8 @@ MOST_MILLIWATTS = 1_000_000_000
 MOST_MILLIWATTS_OF = {"rapl": 4_000_000, "nvml": 4_000_000, "ipmi": 65_536_000}
 PPM = 1_000_000
 SECOND_NS = 1_000_000_000
+GONE_NS = 900 * SECOND_NS  # a source that gave nothing for as long is not there any more
+GONE_INTERVALS = 3  # nor before it was to be read as often
 HEAT_CARRIED_NS = 300 * SECOND_NS  # heat is set against energy for this long at the most
 
 
@@ -52,6 +54,8 @@ class Sharing(State, frozen=True):
     vcpus: int  # sellable and reserved hardware threads together
     site_share_ppm: int = PPM
     idle_milliwatts: int | None = None
+    asking_since_ns: int = 0  # CLOCK_MONOTONIC at which the agent began to read the meters
+    gone_ns: int = GONE_NS  # after so long without a reading a class gives way to a worse one
 
 
 def in_millijoules(counter: Counter) -> Counter | None:

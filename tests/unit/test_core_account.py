@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 
 from agent.core.account import MeterState, last_attribution, take_readings
@@ -249,6 +251,33 @@ def test_a_worse_class_takes_over_when_the_better_one_has_gone() -> None:
     host.let(1)
     host.read(MAIN, 50_100)
     assert (host.energy("a"), host.missing_s("a")) == (2100, 900)
+
+
+def test_a_meter_that_was_not_asked_has_not_gone() -> None:
+    """While the agent is down a meter counts on, and is read after RAPL."""
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.let(3600)
+    host.sharing = Sharing(vcpus=8, asking_since_ns=host.at.monotonic_ns)
+    host.rapl(0)
+    host.read(MAIN, 3_600_000)
+    assert (host.energy("a"), host.missing_s("a")) == (3_600_000, 0)
+    host.let(899)
+    host.rapl(0)
+    assert host.state.energy_class is SourceClass.BILLING_METER
+
+
+def test_a_meter_has_not_gone_while_the_host_slept() -> None:
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    awake = host.at.monotonic_ns + SECOND
+    host.let(3600)
+    host.at = dataclasses.replace(host.at, monotonic_ns=awake)
+    host.rapl(0)
+    host.read(MAIN, 5000)
+    assert (host.energy("a"), host.state.energy_class) == (5000, SourceClass.BILLING_METER)
 
 
 def test_after_a_boot_the_better_class_has_as_long_to_come_back() -> None:
