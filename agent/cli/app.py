@@ -24,6 +24,7 @@ from agent.cli import (
     status,
     verify,
 )
+from agent.cli.out import echo
 from agent.errors import HearthError
 from attest.errors import AttestError
 from probes.errors import ProbeError
@@ -67,7 +68,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from agent.version import version
 
-        typer.echo(f"hearth {version()}")
+        echo(f"hearth {version()}")
         raise typer.Exit
 
 
@@ -91,14 +92,13 @@ def main() -> None:
     try:
         app()
     except (HearthError, AttestError, ProbeError) as error:
-        sys.stderr.write(f"hearth: {error}\n")
+        echo(f"hearth: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stderr.write(
-            f"hearth: standard output: {error.strerror}; make room, or send it elsewhere\n"
-        )
+        remedy = "make room, or send it elsewhere"
+        echo(f"hearth: standard output: {error.strerror}; {remedy}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has no place
         sys.exit(NO_ROOM)
 

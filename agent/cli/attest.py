@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.out import writing
+from agent.cli.out import echo, writing
 
 app = typer.Typer(no_args_is_help=True, help="Let this host's TPM speak, for any verifier.")
 
@@ -61,7 +61,7 @@ def quote(
     accepts them. Exit code 5: no TPM, or it refuses.
     """
     for path in write_quote(tcti, nonce, _pcrs(pcrs), out):
-        typer.echo(path)
+        echo(path)
 
 
 def write_quote(tcti: str, nonce: bytes, pcrs: tuple[int, ...], out: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.cli.out import echo
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration without running anything.")
 
@@ -37,4 +38,4 @@ def check(config: ConfigFile = DEFAULT_PATH) -> None:
         raise ConfigError(f"{config}: settlement.rail: {settings.settlement.rail}: {remedy}")
     for key, wrong in overreserved(settings, dict(resources(take(host)))):
         raise ConfigError(f"{config}: {key}: {wrong}")
-    typer.echo(f"{config}: fine; {len(probes)} probes")
+    echo(f"{config}: fine; {len(probes)} probes")

@@ -15,6 +15,7 @@ import typer
 
 from agent.cli.lines import account, changes, real, simulated
 from agent.cli.options import AsJson
+from agent.cli.out import echo
 from agent.errors import HearthError
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def demo(
         sys.stderr.write(f"hearth demo: stopped all of it; its logs are in {where}\n")
         raise
     for text in [json.dumps(outcome.as_json(), indent=2)] if as_json else account(outcome):
-        typer.echo(text)
+        echo(text)
     for problem in outcome.problems():
-        typer.echo(f"hearth demo: {problem}", err=True)
+        echo(f"hearth demo: {problem}", err=True)
     raise typer.Exit(1 if outcome.problems() else 0)
 
 
@@ -133,13 +134,13 @@ class _Lines:
 
     def event(self, text: str) -> None:
         """Print it."""
-        typer.echo(text)
+        echo(text)
 
     def moment(self, now: Moment) -> None:
         """Print what changed, and at first what is real and what is not."""
         if self._before is None:
-            typer.echo(f"real: {real(now)}")
-            typer.echo(f"simulated: {simulated(now)}")
+            echo(f"real: {real(now)}")
+            echo(f"simulated: {simulated(now)}")
         for text in changes(self._before, now):
-            typer.echo(text)
+            echo(text)
         self._before = now

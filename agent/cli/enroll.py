@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.cli.out import echo
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -50,7 +51,7 @@ def enroll(
         return (_by_daemon if held(state) else _by_hand)(settings, url, token, pem)
 
     name, exchange_id, assurance = as_owner(state, enrol, UNIT_GROUPS)
-    typer.echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
+    echo(f"enrolled with {name} ({exchange_id[:16]}) as {assurance}")
 
 
 def _roots(file: Path) -> bytes:

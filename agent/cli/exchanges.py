@@ -6,9 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import typer
-
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.cli.out import echo
 
 if TYPE_CHECKING:
     from agent.journal.store import View
@@ -21,12 +20,12 @@ def exchanges(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> Non
 
     rows = read_journal(load(config), _rows)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        typer.echo("no exchanges; enrol with: hearth enroll HOST:PORT --token TOKEN [--ca FILE]")
+        echo("no exchanges; enrol with: hearth enroll HOST:PORT --token TOKEN [--ca FILE]")
     for row in rows:
-        typer.echo(
+        echo(
             f"{row['exchange_id'][:16]}  {row['name']:20}  {row['endpoint']:24}"
             f"  {row['assurance']}  until {row['certificate_expires'][:10]}"
         )

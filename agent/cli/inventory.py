@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.out import echo
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -64,7 +66,7 @@ def inventory(
             host = Host(capture)
         found = take(host, lambda source, error: faults.append((source, error)))
     except ProbeError as error:
-        typer.echo(f"hearth inventory: {error}", err=True)
+        echo(f"hearth inventory: {error}", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
         raise ConfigError(
@@ -72,11 +74,11 @@ def inventory(
         ) from None
     for source, fault in faults:
         if fault.kind != "absent":
-            typer.echo(f"{source}: {fault.kind}: {fault}", err=True)
+            echo(f"{source}: {fault.kind}: {fault}", err=True)
     if capture is not None:
-        typer.echo(f"recorded in {capture}", err=True)
+        echo(f"recorded in {capture}", err=True)
     if as_json:
-        typer.echo(_json(found))
+        echo(_json(found))
     else:
         _show(found)
 

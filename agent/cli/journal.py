@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.cli.out import echo
 
 if TYPE_CHECKING:
     from agent.journal.store import View
@@ -30,11 +31,11 @@ def check(config: ConfigFile = DEFAULT_PATH) -> None:
     settings = load(config)
     found, holds = read_journal(settings, _look)
     for line in found:
-        typer.echo(line)
+        echo(line)
     path = Path(settings.state_dir) / "journal.sqlite"
     if found:
         raise JournalError(f"{path}: {len(found)} findings; keep the file as it is and report them")
-    typer.echo(f"{path}: fine; {holds}")
+    echo(f"{path}: fine; {holds}")
 
 
 def _look(view: View) -> tuple[list[str], str]:

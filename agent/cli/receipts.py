@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile, Lease
-from agent.cli.out import writing
+from agent.cli.out import echo, writing
 
 if TYPE_CHECKING:
     from agent.journal.store import View
@@ -35,12 +35,12 @@ def list_(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
 
     rows = read_journal(load(config), _rows)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        typer.echo("no leases yet")
+        echo("no leases yet")
     for row in rows:
-        typer.echo(
+        echo(
             f"{row['exchange_id'][:12]}/{row['lease_id']}  {row['state']:10}"
             f"  {row['receipts']:5} issued  {row['acknowledged']:5} acknowledged"
             f"  {row['acknowledged_msat']:>12} msat"
@@ -77,7 +77,7 @@ def show(lease: Lease, sequence: Sequence = 0, config: ConfigFile = DEFAULT_PATH
         index = find_receipt(view, lease, sequence)
         return receipt_json(decode_envelope(view.envelope(index)).payload)
 
-    typer.echo(read_journal(load(config), text))
+    echo(read_journal(load(config), text))
 
 
 @app.command("export-proof")
@@ -102,4 +102,4 @@ def export_proof(
     content = read_journal(load(config), proof)
     with writing(out):
         out.write_text(content, "utf-8")
-    typer.echo(str(out))
+    echo(str(out))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DEFAULT_PATH, ConfigFile
+from agent.cli.out import echo
 from agent.core.bounds import MOST_MSAT as BITCOIN_MSAT
 from agent.settle.audit import Purpose, pauses
 from agent.settle.runes import Alternative
@@ -119,7 +120,7 @@ def _make_key(path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror}; name a file that is not there yet") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"{number:064x}\n")
-    typer.echo(f"{path}: made; its id is {compressed(times_generator(number)).hex()}")
+    echo(f"{path}: made; its id is {compressed(times_generator(number)).hex()}")
 
 
 def _key_id(key_file: str) -> str:
@@ -136,13 +137,13 @@ def _say_access(settings: Settlement) -> None:
 
     match settings.rail:
         case "none":
-            typer.echo("no rail is configured: nothing is invoiced over Lightning")
+            echo("no rail is configured: nothing is invoiced over Lightning")
         case "statement":
-            typer.echo(f"rail statement, {settings.directory}: no node to be set up")
+            echo(f"rail statement, {settings.directory}: no node to be set up")
         case "cln":
-            typer.echo(f"rail cln, {settings.socket}\n  WARNING: {FULL_CONTROL}")
+            echo(f"rail cln, {settings.socket}\n  WARNING: {FULL_CONTROL}")
         case _:
-            typer.echo(f"rail {settings.rail}, {settings.node}")
+            echo(f"rail {settings.rail}, {settings.node}")
 
 
 def _say_rune(purpose: Purpose, text: str, socket: Path | None, most_msat: int) -> bool:
@@ -160,17 +161,17 @@ def _say_rune(purpose: Purpose, text: str, socket: Path | None, most_msat: int) 
     _say_judgement(judged)
     node_says = [] if socket is None else asyncio.run(_ask_node(text, purpose, socket))
     for line in node_says:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     return bool(judged.findings or judged.missing or node_says)
 
 
 def _say_judgement(judged: Inspected) -> None:
     fine = not judged.findings and not judged.missing
-    typer.echo(f"{judged.purpose} rune: {'fine' if fine else 'not as it should be'}")
+    echo(f"{judged.purpose} rune: {'fine' if fine else 'not as it should be'}")
     for finding in judged.findings:
-        typer.echo(f"  {'DRAINS THE NODE' if finding.drains else 'too much'}: {finding.text}")
+        echo(f"  {'DRAINS THE NODE' if finding.drains else 'too much'}: {finding.text}")
     for method in judged.missing:
-        typer.echo(f"  too little: it refuses {method}")
+        echo(f"  too little: it refuses {method}")
 
 
 async def _ask_node(text: str, purpose: Purpose, socket: Path) -> list[str]:
@@ -207,14 +208,14 @@ def _say_commands(limits: Limits, key_file: str) -> None:
 
     key_id = _key_id(key_file)
     made = commands(limits, key_id)
-    typer.echo("\nThe least that is needed, to be typed where the node runs:\n")
-    typer.echo(f"# to be paid\n{made[Purpose.INVOICE]}\n")
-    typer.echo(
+    echo("\nThe least that is needed, to be typed where the node runs:\n")
+    echo(f"# to be paid\n{made[Purpose.INVOICE]}\n")
+    echo(
         f"# to pay rebates: at most {limits.most_msat} msat each, fees included, once in "
         f"{limits.every}\n{made[Purpose.PAY]}\n\n# to see what was paid: no rebate without it\n"
         f"{made[Purpose.PAYMENTS]}\n"
     )
-    typer.echo(
+    echo(
         "Put each rune alone into a file that only hearth can read, and name the files:\n\n"
         "[settlement]\n"
         'rail = "cln-commando"\n'
@@ -225,8 +226,8 @@ def _say_commands(limits: Limits, key_file: str) -> None:
         'payments_rune_file = "/etc/hearth/settlement/payments.rune"\n'
     )
     if not key_id:
-        typer.echo(
+        echo(
             "Whoever holds a rune may use it. To bind them to this host: hearth settlement setup\n"
             "--new-key /etc/hearth/settlement/lightning.key, name it as key_file and ask again."
         )
-    typer.echo("In the node's own configuration: xpay-slow-mode=true")
+    echo("In the node's own configuration: xpay-slow-mode=true")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from agent.cli.options import DEFAULT_PATH, MOST_SEQUENCE, AsJson, ConfigFile, Lease
-from agent.cli.out import writing
+from agent.cli.out import echo, writing
 from agent.core.bounds import MOST_MSAT
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _rate(config: Config) -> Rate:
 
     rate, trouble = read_rate(config)
     if trouble:
-        typer.echo(f"hearth: {trouble}", err=True)
+        echo(f"hearth: {trouble}", err=True)
     return rate
 
 
@@ -93,16 +93,16 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """Show alarms, the rail, and where the money of each lease stands."""
     said = _read(config, _standing)
     if as_json:
-        typer.echo(json.dumps({**said, "payouts_open": dict(said["payouts_open"])}, indent=2))
+        echo(json.dumps({**said, "payouts_open": dict(said["payouts_open"])}, indent=2))
         return
-    typer.echo(f"rail      {said['rail']}")
+    echo(f"rail      {said['rail']}")
     for text in said["alarms"]:
-        typer.echo(f"alarm     {text}")
+        echo(f"alarm     {text}")
     if not said["leases"]:
-        typer.echo("no lease has books yet")
+        echo("no lease has books yet")
     for row in said["leases"]:
         worth = f" ({row['exposure_amount']} {row['currency']})" if row["currency"] else ""
-        typer.echo(
+        echo(
             f"{str(row['lease_id'])[:13]}  {row['exchange_name']:12.12}  {row['state']:8}"
             f"  billed {row['gross_msat']:>12}  received {row['received_msat']:>12}"
             f"  unpaid {row['exposure_msat']:>12} of {row['credit_limit_msat']} msat{worth}"
@@ -110,17 +110,17 @@ def status(config: ConfigFile = DEFAULT_PATH, as_json: AsJson = False) -> None:
         )
         if row["invoice"]:
             label = str(row["invoice"])
-            typer.echo(
+            echo(
                 f"{'':13}  invoice {row['invoice_state']} {row['invoice_msat']} msat,"
                 f" through {label.rsplit('/', 1)[1]}"
             )
         if row["payouts_open_msat"] or row["payouts_paid_msat"] or row["netted_msat"]:
-            typer.echo(
+            echo(
                 f"{'':13}  given back: paid {row['payouts_paid_msat']}, netted"
                 f" {row['netted_msat']}, open {row['payouts_open_msat']} msat"
             )
     for label, msat in said["payouts_open"]:
-        typer.echo(f"to give back  {msat} msat  {label}")
+        echo(f"to give back  {msat} msat  {label}")
 
 
 def _standing(settings: Config, view: View, names: Names) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def metrics(config: ConfigFile = DEFAULT_PATH, out: Out = None) -> None:
 
     text = _read(config, now)
     if out is None:
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
         return
     made = out.parent / f".{out.name}.{os.getpid()}"
     with writing(out):
@@ -172,13 +172,13 @@ def history(
 
     rows = _read(config, newest, exchange)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        typer.echo("no payments yet")
+        echo("no payments yet")
     for row in rows:
         worth = f"  {row['amount']} {row['currency']}" if row["currency"] else ""
-        typer.echo(
+        echo(
             f"{row['exchange_name']:12.12} {row['number']:>6}  {row['paid']}"
             f"  {row['msat']:>12} msat{worth}  {row['reference']}"
         )
@@ -257,7 +257,7 @@ def adjust(
     done = ask(
         Path(load(config).admin_socket), lambda stub: stub.Adjust(request, timeout=DEADLINE_S)
     )
-    typer.echo(f"{done.lease_id}: {done.adjustment_msat_total} msat of corrections in all")
+    echo(f"{done.lease_id}: {done.adjustment_msat_total} msat of corrections in all")
 
 
 def proof(
@@ -280,7 +280,7 @@ def proof(
     content = _read(config, covering)
     with writing(out):
         out.write_text(content, "utf-8")
-    typer.echo(str(out))
+    echo(str(out))
 
 
 def _csv(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
@@ -306,8 +306,8 @@ def _lines(rows: Iterable[Mapping[str, object]]) -> str:
 
 def _write(text: str, out: Path | None) -> None:
     if out is None:
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
         return
     with writing(out):
         out.write_text(text)
-    typer.echo(f"{out}: written {datetime.now(UTC).isoformat(timespec='seconds')}")
+    echo(f"{out}: written {datetime.now(UTC).isoformat(timespec='seconds')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import typer
 
 from agent.cli.lines import joules, msat, plural
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.cli.out import clear, echo
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
@@ -39,13 +39,15 @@ def status(
 
     socket = Path(load(config).admin_socket)
     if not watch:
-        typer.echo(_text(socket, as_json))
+        echo(_text(socket, as_json))
         return
     # On a terminal each one takes the place of the one before; elsewhere they follow each other.
-    clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() and not as_json else ""
     try:
         while True:
-            typer.echo(clear + _text(socket, as_json))
+            text = _text(socket, as_json)
+            if not as_json:
+                clear()
+            echo(text)
             time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

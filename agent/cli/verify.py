@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DEFAULT_PATH, AsJson, ConfigFile
+from agent.cli.out import echo
 
 if TYPE_CHECKING:
     from agent.journal.store import View
@@ -47,14 +48,14 @@ def verify(
     except AttestError as error:
         reason = str(error)
         if as_json:
-            typer.echo(json.dumps({"verdict": "false", "reason": reason}))
-        typer.echo(f"FALSE: {reason}", err=True)
+            echo(json.dumps({"verdict": "false", "reason": reason}))
+        echo(f"FALSE: {reason}", err=True)
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps(summary(result)))
+        echo(json.dumps(summary(result)))
     else:
         for line in describe(result):
-            typer.echo(line)
+            echo(line)
     raise typer.Exit(0 if result.pinned_by else 3)
 
 

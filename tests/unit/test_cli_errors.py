@@ -22,6 +22,7 @@ from hearth.admin.v1.admin_pb2_grpc import (
 )
 
 from agent.cli.config import check as check_configuration
+from agent.cli.out import echo
 from agent.cli.settlement_reports import _csv
 from agent.cli.socket import ask
 from agent.errors import ConfigError, DaemonError, ExchangeRefused, HearthError, JournalError
@@ -103,6 +104,13 @@ def hearth(*words: str, user: int | None = None) -> tuple[int, str]:
         timeout=120,
     )
     return done.returncode, done.stderr
+
+
+def test_what_is_not_ours_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    echo("\x1b]0;a title\x07 a\tname\x9b31m of\r two\nlines\udc80 é")
+    assert capsys.readouterr().out == " ]0;a title  a\tname 31m of  two\nlines  é\n"
+    _, said = hearth("exchanges", "--config", "/there is \x1b[31mno.toml")
+    assert said.startswith("hearth: /there is  [31mno.toml")
 
 
 @pytest.fixture
