@@ -2,8 +2,9 @@
 
 That user may have been taken over, and what it owns is then made to harm whoever opens it: a
 database that no SQLite wrote, links where files should be. So root opens nothing there. A child
-does, which has become the owner for good, and answers in JSON. It is in a session of its own: into
-the terminal of root's session it could type (ioctl_tty(2), TIOCSTI).
+does, which has become the owner for good, and answers in JSON. It has nothing of root's terminal,
+which it could read and draw on, and is in a session of its own: into that of root's session it
+could type (ioctl_tty(2), TIOCSTI).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
+from agent.cli.out import echo
 from agent.errors import ConfigError, HearthError, JournalError, Refused
 from attest.errors import AttestError
 from probes.errors import ProbeError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from agent.journal.store import View
 
 T = TypeVar("T")
+
+MOST_ERRORS = 1 << 16  # bytes that are shown
 
 
 def read_journal(settings: Config, question: Callable[[View], T]) -> T:
@@ -65,27 +69,37 @@ def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> 
     sys.stdout.flush()
     sys.stderr.flush()
     receive, send = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
+    with os.fdopen(os.memfd_create("stderr"), "rb") as errors:
+        if (child := os.fork()) == 0:
             os.close(receive)
-            os.setsid()
-            with os.fdopen(send, "w", encoding="ascii") as answer:
-                json.dump(_done(state, owner, groups, work), answer)
-        except Exception:  # noqa: BLE001 - the parent gets no answer, and says so
-            traceback.print_exc()
+            _answer(send, errors.fileno(), lambda: _done(state, owner, groups, work))
+        os.close(send)
+        try:
+            with os.fdopen(receive, encoding="ascii", errors="replace") as answer:
+                text = answer.read()
+        except KeyboardInterrupt:  # which a session of its own does not hear
+            os.kill(child, signal.SIGKILL)
+            raise
         finally:
-            sys.stderr.flush()
-            os._exit(0)
-    os.close(send)
-    try:
-        with os.fdopen(receive, encoding="ascii", errors="replace") as answer:
-            text = answer.read()
-    except KeyboardInterrupt:  # which a session of its own does not hear
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.waitpid(child, 0)
+            os.waitpid(child, 0)
+        errors.seek(0)
+        echo(errors.read(MOST_ERRORS).decode(errors="replace"), err=True, nl=False)
     return cast("T", _answered(state, text))
+
+
+def _answer(send: int, errors: int, ask: Callable[[], object]) -> NoReturn:
+    """Answer away from root's terminal, and end; what else is said is kept for the parent."""
+    try:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor, instead in ((0, nothing), (1, nothing), (2, errors)):
+            os.dup2(instead, descriptor)
+        with os.fdopen(send, "w", encoding="ascii") as answer:
+            json.dump(ask(), answer)
+    except Exception:  # noqa: BLE001 - the parent gets no answer, and says so
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 def _other(state: Path) -> os.stat_result | None:
@@ -133,7 +147,7 @@ def _answered(state: Path, text: str) -> object:
     try:
         code, said = json.loads(text)
         code = int(code)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise JournalError(f"{state}: what reads it for us ended without an answer") from None
     if code:
         raise Refused(str(said), code)

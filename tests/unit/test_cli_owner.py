@@ -230,6 +230,25 @@ def test_it_is_the_owner_for_good_and_without_a_terminal(state: Path) -> None:
     assert os.geteuid() == 0
 
 
+def test_it_has_nothing_of_roots_terminal(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def hold() -> list[str]:
+        os.write(2, b"a warning\x1b]0;a title\x07\n")
+        return [str(Path(f"/proc/self/fd/{number}").readlink()) for number in range(3)]
+
+    assert as_owner(state, hold) == ["/dev/null", "/dev/null", "/memfd:stderr (deleted)"]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.endswith("a warning ]0;a title \n")  # after what gRPC of this process says of a fork
+
+
+def test_a_fault_of_ours_in_it_is_shown(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(JournalError, match="ended without an answer"):
+        as_owner(state, lambda: 1 // 0)
+    assert capfd.readouterr().err.endswith(
+        "\nZeroDivisionError: integer division or modulo by zero\n"
+    )
+
+
 def test_roots_own_state_needs_no_other_process(tmp_path: Path) -> None:
     assert as_owner(tmp_path, os.getpid) == os.getpid()
     assert as_owner(tmp_path / "not there yet", os.getpid) == os.getpid()
@@ -247,7 +266,9 @@ def test_an_error_comes_back_with_its_exit_code(error: HearthError | TpmError, s
     assert (str(caught.value), caught.value.exit_code) == (str(error), error.exit_code)
 
 
-@pytest.mark.parametrize("answer", [b"", b"[" * 50_000, b"[0]", b"7", b'["x", 1]', b"\xff"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"[" * 50_000, b"[0]", b"7", b'["x", 1]', b"[Infinity, 1]", b"\xff"]
+)
 def test_an_answer_that_is_none_is_an_error(answer: bytes, state: Path) -> None:
     """Of a reader that was taken over, and writes to its pipe what it likes."""
     before = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
