@@ -215,6 +215,21 @@ def test_the_agents_user_is_asked_what_is_in_its_journal(root: Path) -> None:
 
 
 @only_root
+def test_it_is_asked_where_root_put_its_state_elsewhere(root: Path) -> None:
+    state = root / "var/lib/hearth"
+    with_journal(root, f"PRAGMA user_version = {VERSION + 1}")
+    given(root)
+    state.symlink_to(state.rename(root / "disk"))
+    asked = root / "asked"
+    asked.touch()
+    asked.chmod(0o666)
+    with_program(root, "python3", f'id -u >>{asked}; exec /usr/bin/python3 "$@"')
+    assert script("preinst", root, "upgrade", "1").returncode == 1
+    assert script("postrm", root, "purge").returncode == 0
+    assert asked.read_text().split() == [str(NOBODY)] * 2
+
+
+@only_root
 @pytest.mark.parametrize("version", [VERSION, VERSION + 1])
 def test_a_link_in_the_journals_place_opens_nothing_of_roots(version: int, root: Path) -> None:
     """Root's own file would say: nothing owed; or: of a newer agent."""
