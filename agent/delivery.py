@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,14 +21,16 @@ from agent.market import Market
 from agent.metering import Metering, Running
 from agent.node import Node
 from agent.recovery import key_of
+from probes.reading import Instant
 
 logger = structlog.get_logger()
 
 REPLACE_AFTER = 10  # samples without a cgroup before it is made again
 AGAIN_NS = 10 * SECOND  # until what does not end is tried to be ended again
-# Leases that begin or end in one transaction: it writes the state of all meters, and those that
-# begin or end first wait for the last one's cgroup.
+# Leases that begin or end share a transaction, for it writes the state of all meters: so many, and
+# only while the first of them has not waited for longer for the cgroups of the others.
 TOGETHER = 50
+TOGETHER_NS = SECOND
 STEPPING = (LeaseState.RESERVED, LeaseState.COMMITTED, LeaseState.CLOSING)
 
 
@@ -114,10 +116,8 @@ class Delivery:
             *(self._end(stored, CloseReason.END_TIME) for stored in over),
             *(self._move(stored, LeaseState.EXPIRED, CloseReason.NONE) for stored in expired),
         )
-        for some in _together(begins):
-            await self._activate(some)
-        for some in _together(closing):
-            await self._close(some)
+        await self._activate(begins)
+        await self._close(closing)
 
     async def _move(self, stored: ledger.Stored, state: LeaseState, reason: CloseReason) -> None:
         at = self.market.now_at(stored.lease.key.exchange_id)
@@ -141,7 +141,9 @@ class Delivery:
         await self.node.journal.write(write)
 
     async def _activate(self, leases: Sequence[ledger.Stored]) -> None:
-        placed = []
+        """Make room for what begins, then begin it."""
+        placed: list[ledger.Stored] = []
+        since = self.node.clock.now()
         for stored in leases:
             lease = stored.lease
             try:
@@ -151,11 +153,20 @@ class Delivery:
                 await self._move(stored, LeaseState.FAILED, CloseReason.OPERATOR_FAULT)
             else:
                 placed.append(stored)
-        if placed:
-            await self._begin(placed)
+            if self._enough(len(placed), since):
+                await self._begin(placed)
+                placed, since = [], self.node.clock.now()
+        await self._begin(placed)
+
+    def _enough(self, leases: int, since: Instant) -> bool:
+        """Whether so many are written now, and not with those that come after them."""
+        waited_ns = self.node.clock.now().boottime_ns - since.boottime_ns
+        return leases >= TOGETHER or waited_ns >= TOGETHER_NS
 
     async def _begin(self, placed: Sequence[ledger.Stored]) -> None:
         """Meter leases from here on, in one transaction with their being active."""
+        if not placed:
+            return
         at = self.node.clock.now()
         items = {key_of(stored): self._attach(stored) for stored in placed}
         for item in items.values():
@@ -190,12 +201,13 @@ class Delivery:
 
     async def _close(self, leases: Sequence[ledger.Stored]) -> None:
         """End what runs, then end its leases."""
-        ended = {}
+        ended: dict[str, Running] = {}
+        since = self.node.clock.now()
         for stored in leases:
-            key, now = key_of(stored), self.node.clock.now()
+            key = key_of(stored)
             item = self.metering.running.get(key) or self._attach(stored)
             item.stored = stored
-            if now.boottime_ns < item.again_ns:
+            if self.node.clock.now().boottime_ns < item.again_ns:
                 continue
             try:
                 await asyncio.to_thread(self.places.empty, stored.lease.key)
@@ -203,14 +215,18 @@ class Delivery:
                 logger.warning(
                     "lease_still_runs", lease=stored.lease.key.lease_id, error=str(error)
                 )
-                item.again_ns = now.boottime_ns + AGAIN_NS
+                item.again_ns = self.node.clock.now().boottime_ns + AGAIN_NS
             else:
                 ended[key] = item
-        if ended:
-            await self._finish(ended)
+            if self._enough(len(ended), since):
+                await self._finish(ended)
+                ended, since = {}, self.node.clock.now()
+        await self._finish(ended)
 
     async def _finish(self, ended: Mapping[str, Running]) -> None:
         """Read what has ended for the last time and cut final receipts, in one transaction."""
+        if not ended:
+            return
         meters = self.metering.last(ended.values())
         durable = self.metering.durable(without=meters)
         sources = self.metering.sources()
@@ -246,8 +262,3 @@ class Delivery:
         for item in ended.values():
             await self._clear(item.stored.lease.key)
             logger.info("lease_moved", lease=item.stored.lease.key.lease_id, state="CLOSED")
-
-
-def _together(leases: Sequence[ledger.Stored]) -> Iterator[Sequence[ledger.Stored]]:
-    """Split into what is written in one transaction each."""
-    return (leases[place : place + TOGETHER] for place in range(0, len(leases), TOGETHER))

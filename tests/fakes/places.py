@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.core.lease import LeaseKey, Units
@@ -18,6 +19,7 @@ class FakePlaces:
         self.broken = False  # nothing can be made
         self.stuck = False  # nothing ends
         self.barred: set[LeaseKey] = set()  # of these nothing can be made, and nothing ends
+        self.pause: Callable[[], None] = lambda: None  # what making and ending take
 
     @property
     def root(self) -> Path:
@@ -27,6 +29,7 @@ class FakePlaces:
         return self._root / name_of(key)
 
     def create(self, key: LeaseKey, units: Units) -> Path:
+        self.pause()
         if self.broken or key in self.barred:
             raise CgroupError(f"{self._root}: broken for the test")
         directory = self.directory(key)
@@ -49,6 +52,7 @@ class FakePlaces:
         events.write_text(f"populated 1\nfrozen {int(frozen)}\n")
 
     def empty(self, key: LeaseKey) -> None:
+        self.pause()
         if self.stuck or key in self.barred:
             raise CgroupError(f"{self.directory(key)}: stuck for the test")
 

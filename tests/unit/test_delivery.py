@@ -210,6 +210,39 @@ async def test_one_that_cannot_begin_or_end_holds_no_other_up(world: World) -> N
     assert await state(world, 2) is LeaseState.CLOSED
 
 
+async def test_what_is_ready_waits_for_one_slow_one_at_most(world: World) -> None:
+    for number in (1, 2, 3):
+        await world.lease(number, start_s=10)
+    world.clock.tick(10 * SECOND)
+    world.places.pause = lambda: world.clock.tick(40 * SECOND)
+    await world.delivery.reconcile()
+    missing = [meter.missing_ns for meter in world.metering.state.leases.values()]
+    assert missing == [40 * SECOND, 80 * SECOND, 120 * SECOND]
+    for number in (1, 2, 3):
+        await world.release(number)
+    before = world.node.journal.commits
+    await world.delivery.reconcile()
+    assert world.node.journal.commits == before + 3
+
+
+async def test_what_takes_its_time_not_to_end_is_not_tried_all_the_time(world: World) -> None:
+    tries = []
+
+    def pause() -> None:
+        tries.append(world.clock.now())
+        world.clock.tick(40 * SECOND)
+
+    await world.lease()
+    world.places.pause, world.places.stuck = pause, True
+    await world.release()
+    for _ in range(3):
+        await world.delivery.reconcile()
+    assert len(tries) == 1
+    world.clock.tick(10 * SECOND)
+    await world.delivery.reconcile()
+    assert len(tries) == 2
+
+
 async def test_one_that_is_released_while_others_begin_leaves_them_alone(world: World) -> None:
     released, other = [await world.lease(number, start_s=10) for number in (1, 2)]
     world.clock.tick(10 * SECOND)
