@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from probes.reading import Counter, Instant, Unit
 
 MOST_INTERVALS = 3  # between two samples; beyond that nobody knows what was drawn meanwhile
+SUSPEND_NS = 100_000_000  # less is the distance of two clock reads and a slewed clock
 MILLIJOULE = 1_000_000_000  # in mW x ns
 
 
@@ -14,8 +15,8 @@ MILLIJOULE = 1_000_000_000  # in mW x ns
 class Integral:
     """A counter made of power readings: the trapezoids between them, on CLOCK_BOOTTIME.
 
-    Where a reading comes too late, after another boot or not after the one before, the counter
-    starts anew under another epoch: whoever bills from it sees a gap, never a guess.
+    Where a reading comes too late, after a suspend or another boot, or not after the one before,
+    the counter starts anew under another epoch: whoever bills from it sees a gap, never a guess.
     """
 
     interval_ns: int
@@ -28,7 +29,8 @@ class Integral:
         before, self._before = self._before, (at, milliwatts)
         if before is not None and before[0].boot_id == at.boot_id:
             elapsed = at.boottime_ns - before[0].boottime_ns
-            if 0 < elapsed <= MOST_INTERVALS * self.interval_ns:
+            asleep = elapsed - (at.monotonic_ns - before[0].monotonic_ns)
+            if 0 < elapsed <= MOST_INTERVALS * self.interval_ns and asleep <= SUSPEND_NS:
                 self._area += (before[1] + milliwatts) * elapsed
                 return self._counter()
         self._area = 0

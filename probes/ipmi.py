@@ -44,6 +44,7 @@ POWER_READING = struct.Struct(
 DCMI_GROUP = 0xDC
 MEASURING = 0x40
 MOST_WATTS = 0xFFFE
+RAW = re.compile(r"(?: [0-9a-f]{2})+\s*")  # a line of bytes as ipmitool prints them
 # What BMCs say of themselves ranges from 1 to 10 %; DCMI asks for none.
 UNCERTAINTY_PERMILLE = 100
 
@@ -76,7 +77,7 @@ class Helper:
         :raises Denied, TimedOut, Malformed, Unreachable: as helper, ipmitool and BMC answer.
         """
         if self._refused is not None and time.monotonic() < self._refused_until:
-            raise self._refused
+            raise self._refused.with_traceback(None)  # which would grow with every raise
         what = f"ipmi {word}"
         deadline = Deadline(seconds, what)
         reused = self._socket is not None
@@ -130,7 +131,7 @@ class Helper:
         try:
             link.settimeout(deadline.remaining())
             link.connect(self._path)
-        except FileNotFoundError:
+        except (FileNotFoundError, ConnectionRefusedError):  # a socket that was masked stays there
             link.close()
             raise Absent(f"{self._path}: no helper (hearth-ipmi.socket is not started)") from None
         except BaseException:
@@ -170,12 +171,13 @@ def parse_power(text: str) -> tuple[int, bool]:
 
     Some BMCs give all zeros with the state "deactivated", others real figures (openbmc does).
 
-    :param text: the bytes of DCMI's answer, in hex.
+    :param text: the bytes of DCMI's answer, in hex. Other lines are passed over: a request that was
+        given up has ipmitool complain of its late answer in the next ("unexpected ID 0 vs. 1").
     :raises Malformed: for another answer, and for a figure that is none: a host that runs takes
         more than nothing.
     """
     try:
-        raw = bytes.fromhex(text)
+        raw = bytes.fromhex("".join(line for line in text.splitlines() if RAW.fullmatch(line)))
         group, now, _least, _most, _average, _time, _period, state = POWER_READING.unpack(raw)
     except (ValueError, struct.error):
         raise Malformed(f"ipmi power: {text.strip()[:80]!r} is no power reading") from None
@@ -189,24 +191,25 @@ def parse_power(text: str) -> tuple[int, bool]:
 def parse_sensors(text: str) -> dict[tuple[str, str], Gauge]:
     """Return (name, quantity) -> value of all sensors that measure something. Pure.
 
-    A name that several sensors of one quantity have is numbered from the second on. Lines that
-    are none of a sensor's (warnings of ipmitool) are passed over.
+    A name that several sensors have (Dell calls each processor's "Temp") is numbered from the
+    second on, those without a value included: a sensor keeps its number when another has none.
+    Lines that are none of a sensor's (warnings of ipmitool) are passed over.
     """
     values: dict[tuple[str, str], Gauge] = {}
-    taken: Tally[tuple[str, str]] = Tally()
+    taken: Tally[str] = Tally()
     for line in text.splitlines():
         parts = line.rsplit(",", 3)
-        if len(parts) != 4 or parts[3] not in MEASURED or parts[2] not in UNITS:
+        if len(parts) != 4:
             continue
-        if NUMBER.fullmatch(parts[1]) is None:
-            continue
-        quantity, unit, factor = UNITS[parts[2]]
         name = (
             "".join(char if char.isprintable() else "?" for char in parts[0].strip()) or "unnamed"
         )
-        taken[name, quantity] += 1
-        if taken[name, quantity] > 1:
-            name = f"{name}#{taken[name, quantity]}"
+        taken[name] += 1
+        if taken[name] > 1:
+            name = f"{name}#{taken[name]}"
+        if parts[3] not in MEASURED or parts[2] not in UNITS or not NUMBER.fullmatch(parts[1]):
+            continue
+        quantity, unit, factor = UNITS[parts[2]]
         values[name, quantity] = Gauge(int(Decimal(parts[1]) * factor), unit)
     return values
 

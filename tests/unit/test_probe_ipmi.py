@@ -22,7 +22,6 @@ from probes.errors import Absent, Denied, Malformed, ProbeError, TimedOut
 from probes.host import Host
 from probes.integral import Integral
 from probes.ipmi import IpmiPower, IpmiSensors, judge, parse_power, parse_sensors
-from probes.link import Unreachable
 from probes.reading import Counter, Gauge, Instant, SourceClass, Unit
 
 ROOT = Path(__file__).parents[2]
@@ -236,6 +235,21 @@ def test_the_helper_knows_no_other_word(board: Board, word: str) -> None:
     assert done.stdout == ""
 
 
+def test_the_helper_asks_in_no_language_of_the_host(tmp_path: Path) -> None:
+    tool = tmp_path / "ipmitool"
+    tool.write_text('#!/bin/sh\nexec printf "%s\\n" "$LC_ALL"\n')
+    tool.chmod(0o755)
+    said = subprocess.run(
+        [HELPER],
+        input="sensors\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "LANG": "de_DE.UTF-8"},
+    ).stdout
+    assert said == "C\nexit 0\n"
+
+
 def test_an_agent_that_is_gone_is_no_failure_of_the_helpers(board: Board) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
@@ -261,7 +275,7 @@ def test_without_a_helper_it_is_absent(tmp_path: Path, host: Host) -> None:
         IpmiSensors(str(tmp_path / "none.sock")).read(host, AT)
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "deaf.sock"))
-        with pytest.raises(Unreachable):
+        with pytest.raises(Absent, match=r"hearth-ipmi\.socket"):  # as one that was masked
             IpmiSensors(str(tmp_path / "deaf.sock")).read(host, AT)
 
 
@@ -292,6 +306,16 @@ def test_an_answer_without_end_is_cut_off(tmp_path: Path, host: Host) -> None:
 
 def test_power_as_a_bmc_of_lenovo_gives_it() -> None:
     assert parse_power(XCC) == (57, True)
+
+
+def test_a_complaint_beside_the_power_costs_no_reading() -> None:
+    assert parse_power("Received a response with unexpected ID 0 vs. 1\n" + XCC) == (57, True)
+
+
+@pytest.mark.parametrize("text", ["", "dc\n", XCC + XCC, XCC.replace("dc", "dd"), "power is 57 W"])
+def test_what_is_no_power_reading(text: str) -> None:
+    with pytest.raises(Malformed):
+        parse_power(text)
 
 
 @pytest.mark.parametrize(
@@ -342,15 +366,22 @@ def test_sensors_of_one_name_and_warnings_between() -> None:
     assert parse_sensors(text) == {
         ("Temp", "temperature"): Gauge(-4_500, Unit.MILLICELSIUS),
         ("Temp#2", "temperature"): Gauge(60_000, Unit.MILLICELSIUS),
-        ("Temp", "fan"): Gauge(1, Unit.REVOLUTIONS_PER_MINUTE),
+        ("Temp#3", "fan"): Gauge(1, Unit.REVOLUTIONS_PER_MINUTE),
     }
+
+
+def test_a_sensor_keeps_its_number_when_another_has_no_value() -> None:
+    """Two processors of a Dell server, the first of them without a reading for a moment."""
+    second = ("Temp#2", "temperature")
+    assert second in parse_sensors("Temp,41,degrees C,ok\nTemp,60,degrees C,ok\n")
+    assert list(parse_sensors("Temp,,,ns\nTemp,60,degrees C,ok\n")) == [second]
 
 
 # --- power as energy
 
 
-def instant(seconds: float, boot: str = "boot-1") -> Instant:
-    return Instant(int(seconds * SECOND), 0, 0, boot)
+def instant(seconds: float, boot: str = "boot-1", asleep: float = 0) -> Instant:
+    return Instant(int(seconds * SECOND), int((seconds - asleep) * SECOND), 0, boot)
 
 
 def test_trapezoids() -> None:
@@ -360,7 +391,10 @@ def test_trapezoids() -> None:
     assert integral.add(instant(40), 200_000).total == 7_500_000  # three intervals
 
 
-@pytest.mark.parametrize("then", [instant(30.5), instant(0), instant(-1), instant(5, "boot-2")])
+@pytest.mark.parametrize(
+    "then",
+    [instant(30.5), instant(0), instant(-1), instant(5, "boot-2"), instant(20, asleep=15)],
+)
 def test_a_gap_is_another_epoch(then: Instant) -> None:
     integral = Integral(10 * SECOND)
     first = integral.add(instant(0), 100_000)
@@ -379,5 +413,5 @@ def test_nothing_is_lost_to_rounding(steps: list[tuple[int, int]]) -> None:
         at += elapsed
         area += (power + next_power) * elapsed
         power = next_power
-        counter = integral.add(Instant(at, 0, 0, "boot-1"), power)
+        counter = integral.add(Instant(at, at, 0, "boot-1"), power)
     assert counter.total == area // (2 * SECOND)
