@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 # sees to it that no long test is outside of them).
 LONG_PARTS := crash settlement deb vm
 # Whole systems are slow: each file of their tests is a part of its own.
-DEB_PARTS := files life boot upgrade devices
+DEB_PARTS := files life boot upgrade devices bmc
 VM_PARTS := life boot disk upgrade devices
 
 # make demo ARGS="--for 30s --json"
