@@ -75,7 +75,7 @@ def _energy(
     source = reading.source
     if source is None or _has_better(state, source, reading.at, sharing):
         return state  # a worse class is shown, never added to a better one
-    key = str(reading.sensor)
+    key, uncertainty = str(reading.sensor), reading.uncertainty_permille or 0
     marks = dict(state.marks)
     leases = state.leases
     if state.energy_class is not source:
@@ -99,7 +99,9 @@ def _energy(
             measured += reading.at.boottime_ns - before.at.boottime_ns
             parts = energy.divide_energy(step, before, now, sharing)
             leases = {
-                name: energy.credit_energy(meter, parts[name]) if name in parts else meter
+                name: energy.credit_energy(meter, parts[name], source, uncertainty)
+                if name in parts
+                else meter
                 for name, meter in leases.items()
             }
     marks[key] = energy.mark(reading.at, counter, busy_us, host, leases, vcpus)
@@ -108,7 +110,7 @@ def _energy(
         leases=leases,
         marks=marks,
         energy_class=source,
-        energy_uncertainty_permille=reading.uncertainty_permille or 0,
+        energy_uncertainty_permille=uncertainty,
         host_energy_mj=host,
         host_energy_ns=measured,
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from agent.core.meter import LeaseMeter, Quality, State, delta
-from probes.reading import Counter, Instant, Unit
+from probes.reading import Counter, Instant, SourceClass, Unit
 
 # More than one meter of a source can mean. A processor's or a card's bound is tight, because a
 # counter that wraps is believed only where half a wrap takes longer than the interval at this rate.
@@ -150,9 +150,19 @@ def divide_heat(heat_mj: int, before: Mark, now: Mark) -> dict[str, int]:
     return parts
 
 
-def credit_energy(meter: LeaseMeter, part_mj: int) -> LeaseMeter:
-    """Add a lease's part of a meter's difference."""
-    return msgspec.structs.replace(meter, energy_mj=(meter.energy_mj or 0) + part_mj)
+def credit_energy(
+    meter: LeaseMeter, part_mj: int, source: SourceClass, uncertainty_permille: int
+) -> LeaseMeter:
+    """Add a lease's part of a meter's difference. A sum is as good as the worst of what it sums."""
+    worst, uncertainty = meter.energy_class, meter.energy_uncertainty_permille
+    if worst is None or source.value >= worst.value:
+        worst, uncertainty = source, uncertainty_permille
+    return msgspec.structs.replace(
+        meter,
+        energy_mj=(meter.energy_mj or 0) + part_mj,
+        energy_class=worst,
+        energy_uncertainty_permille=uncertainty,
+    )
 
 
 def credit_heat(meter: LeaseMeter, part_mj: int, *, reverse: bool) -> LeaseMeter:

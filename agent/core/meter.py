@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from probes.reading import Counter, Instant
+from probes.reading import Counter, Instant, SourceClass
 
 SECOND_NS = 1_000_000_000
 NOMINAL_NS = SECOND_NS  # distance of two samples
@@ -87,6 +87,8 @@ class LeaseMeter(State, frozen=True):
     throttled_total_us: int | None = None
     stalled_total_us: int | None = None
     energy_mj: int | None = None
+    energy_class: SourceClass | None = None  # the worst that any of it was measured by
+    energy_uncertainty_permille: int = 0
     energy_missing_ns: int = 0
     energy_missing_to_ns: int = (
         0  # reserved time up to which gaps were counted: two meters, one gap
@@ -184,6 +186,8 @@ def advance(
         ),
         stalled_total_us=_grown(meter.stalled_total_us, meter.stalled_us, sample.stalled_us),
         energy_mj=meter.energy_mj,
+        energy_class=meter.energy_class,
+        energy_uncertainty_permille=meter.energy_uncertainty_permille,
         energy_missing_ns=meter.energy_missing_ns,
         energy_missing_to_ns=meter.energy_missing_to_ns,
         heat_mj=meter.heat_mj,

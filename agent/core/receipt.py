@@ -162,13 +162,16 @@ def _milliseconds(microseconds: int | None) -> int | None:
 
 
 def _energy(meter: LeaseMeter, sources: Sources) -> Energy | None:
-    if meter.energy_mj is None or sources.energy is None:
+    source, uncertainty = meter.energy_class, meter.energy_uncertainty_permille
+    if source is None:  # of a meter that is older than the field, or was lost
+        source, uncertainty = sources.energy, sources.energy_uncertainty_permille
+    if meter.energy_mj is None or source is None:
         return None
     return Energy(
         meter.energy_mj,
-        sources.energy,
+        source,
         Quality.PARTIAL if meter.energy_missing_ns else meter.quality,
-        sources.energy_uncertainty_permille,
+        uncertainty,
         meter.energy_missing_ns // MILLISECOND_NS,
     )
 

@@ -253,6 +253,27 @@ def test_a_worse_class_takes_over_when_the_better_one_has_gone() -> None:
     assert (host.energy("a"), host.missing_s("a")) == (2100, 900)
 
 
+def test_energy_of_two_classes_is_as_good_as_the_worse() -> None:
+    """The receipt adds up what the meter and, while it was gone, the processor said."""
+    host = Host()
+    host.begin("a", 8)
+    host.read(MAIN, 0)
+    host.let(10)
+    host.read(MAIN, 1000)
+    assert host.state.leases["a"].energy_class is SourceClass.BILLING_METER
+    host.let(900)
+    host.rapl(0)
+    assert host.state.leases["a"].energy_class is SourceClass.BILLING_METER  # of what it is so far
+    host.let(10)
+    host.rapl(2_000_000)
+    host.read(MAIN, 50_000)
+    host.let(1)
+    host.read(MAIN, 50_100)
+    assert host.energy("a") == 3100
+    assert host.state.energy_class is SourceClass.BILLING_METER
+    assert host.state.leases["a"].energy_class is SourceClass.RAPL_NVML
+
+
 def test_a_meter_that_was_not_asked_has_not_gone() -> None:
     """While the agent is down a meter counts on, and is read after RAPL."""
     host = Host()

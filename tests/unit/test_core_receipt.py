@@ -109,6 +109,16 @@ def test_no_meter_no_figure() -> None:
     assert (receipt.heat.reused_mj, receipt.heat.reverse_mj) == (3, 0)
 
 
+def test_energy_has_the_source_that_the_lease_had_and_not_that_of_today() -> None:
+    kept = {"energy_class": SourceClass.RAPL_NVML, "energy_uncertainty_permille": 30}
+    meter = msgspec.structs.replace(METER, energy_mj=5, **kept)
+    for today in (Sources(), Sources(SourceClass.BILLING_METER, 10), Sources(SourceClass.DECLARED)):
+        receipt = cut(meter, sources=today)
+        assert receipt.energy is not None
+        assert receipt.energy.source is SourceClass.RAPL_NVML
+        assert receipt.energy.uncertainty_permille == 30
+
+
 def test_an_event_is_placed_in_the_exchanges_time() -> None:
     event = ClockEvent(EventKind.SUSPEND, 7 * SECOND, 5)
     receipt = cut(msgspec.structs.replace(METER, events=(event,)))
