@@ -10,13 +10,13 @@ could type (ioctl_tty(2), TIOCSTI).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import grp
 import json
 import os
 import pwd
 import signal
 import sqlite3
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,8 +66,6 @@ def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> 
     owner = _other(state)
     if owner is None:
         return cast("T", json.loads(json.dumps(work())))
-    sys.stdout.flush()
-    sys.stderr.flush()
     receive, send = os.pipe()
     with os.fdopen(os.memfd_create("stderr"), "rb") as errors:
         if (child := os.fork()) == 0:
@@ -92,7 +90,12 @@ def _answer(send: int, errors: int, ask: Callable[[], object]) -> NoReturn:
     try:
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor, instead in ((0, nothing), (1, nothing), (2, errors)):
+        # Where root had closed its own, they are among these.
+        send, *those = (
+            fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+            for descriptor in (send, nothing, nothing, errors)
+        )
+        for descriptor, instead in enumerate(those):
             os.dup2(instead, descriptor)
         with os.fdopen(send, "w", encoding="ascii") as answer:
             json.dump(ask(), answer)

@@ -185,6 +185,14 @@ def test_a_damaged_journal_is_named(host: HostOfRoot) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_it_answers_where_root_closed_what_it_would_say_it_on(host: HostOfRoot) -> None:
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    done = host.hearth("receipts", "export-proof", LEASE, "--out", "made", by=closed)
+    assert done.returncode == 0
+    assert (host.here / "roots/made").read_text()
+    assert host.hearth("receipts", "show", "ffff", by=closed).returncode == 7
+
+
 def test_root_that_may_become_nobody_else_opens_nothing(host: HostOfRoot) -> None:
     done = host.hearth("journal", "check", by=("setpriv", "--bounding-set=-setuid"))
     assert (done.returncode, done.stdout) == (2, "")
