@@ -10,6 +10,7 @@ could type (ioctl_tty(2), TIOCSTI).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import grp
 import json
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_ERRORS = 1 << 16  # bytes that are shown
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def read_journal(settings: Config, question: Callable[[View], T]) -> T:
@@ -128,6 +130,8 @@ def _become(owner: os.stat_result, groups: Sequence[str]) -> None:
     os.setgid(primary)
     os.setuid(owner.st_uid)
     os.umask(0o077)  # as in systemd/hearth-agent.service
+    # Its session hears nothing of what ends the parent. After setuid(2), which would undo it.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _done(

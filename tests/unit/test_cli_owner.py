@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -247,6 +248,23 @@ def test_it_has_nothing_of_roots_terminal(state: Path, capfd: pytest.CaptureFixt
     out, err = capfd.readouterr()
     assert out == ""
     assert err.endswith("a warning ]0;a title \n")  # after what gRPC of this process says of a fork
+
+
+def test_it_does_not_outlive_whoever_asks(state: Path) -> None:
+    heard, said = os.pipe()
+    program = (
+        "import os, signal, sys; from pathlib import Path; from agent.cli.owner import as_owner;"
+        "state, said = Path(sys.argv[1]), int(sys.argv[2]);"
+        "as_owner(state, lambda: os.write(said, b'.') and signal.pause())"
+    )
+    command = [sys.executable, "-c", program, str(state), str(said)]
+    with subprocess.Popen(command, cwd=ROOT, pass_fds=[said]) as asks, os.fdopen(heard) as last:
+        os.close(said)
+        assert last.read(1) == "."
+        asks.kill()
+        ended, _, _ = select.select([last], [], [], 60)
+        assert ended
+        assert last.read(1) == ""
 
 
 def test_a_fault_of_ours_in_it_is_shown(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
