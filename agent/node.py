@@ -66,6 +66,12 @@ class Lock:
         """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = self.directory.stat().st_uid
+            if os.geteuid() == 0 != owner:  # who may have planted something for root there
+                raise ConfigError(
+                    f"state_dir: {self.directory}: belongs to user {owner}, not to root;"
+                    " run as that user, as the service does (systemctl start hearth-agent)"
+                )
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(self.directory / "lock", flags, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

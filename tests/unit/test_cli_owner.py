@@ -177,6 +177,14 @@ def test_what_enrolling_leaves_is_the_daemons(host: HostOfRoot) -> None:
     assert {path.stat().st_uid for path in host.state.iterdir()} == {NOBODY}
 
 
+def test_the_daemon_is_not_root_on_somebody_elses_state(host: HostOfRoot) -> None:
+    secret = host.plant("roots/empty")
+    done = host.hearth("run")
+    assert done.returncode == 2
+    assert f"belongs to user {NOBODY}, not to root" in done.stderr
+    assert secret.read_bytes() == b""
+
+
 def test_a_damaged_journal_is_named(host: HostOfRoot) -> None:
     journal = host.journal.read_bytes()
     host.journal.write_bytes(journal[:4096] + bytes(len(journal) - 4096))
