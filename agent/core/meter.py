@@ -7,6 +7,7 @@ cgroup and its own cumulative counter show that the lease went on meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -19,7 +20,7 @@ GAP_NS = 3 * NOMINAL_NS  # a longer one is a gap
 STEP_NS = 2 * SECOND_NS  # wall time that moved more than this against BOOTTIME was set
 MB_MS = (1 << 20) * 1_000_000  # byte-nanoseconds in a MEMORY_MB-millisecond; its MB is a mebibyte
 SUSPEND_NS = 100_000_000  # less is the distance of two clock reads and a slewed clock
-MOST_EVENTS = 100  # of one interval, and one more of each kind that comes only after these
+MOST_EVENTS = 100  # of one interval; there are more than there are kinds
 
 
 class Quality(IntEnum):
@@ -207,20 +208,30 @@ def with_events(
 ) -> tuple[ClockEvent, ...]:
     """Add to the events of an open interval, later ones to earlier ones.
 
-    An interval that cannot be closed (a full disk) has no end, and its receipt must have one: from
-    MOST_EVENTS on the magnitude of an event is added to that of the last one of its kind. So the
-    sum of a kind stays what it was: time that was lost, or how far the wall clock was set in all.
+    An interval that cannot be closed (a full disk) has no end, and its receipt must have one: of
+    more than MOST_EVENTS the two of one kind that lie closest become one, with both magnitudes. So
+    the sum of a kind stays what it was (time that was lost, or how far the wall clock was set in
+    all), and each part of it about where it was: the windows of a lease rest on that.
     """
-    kept = list(events)
-    for event in news:
-        same = [place for place, one in enumerate(kept) if one.kind is event.kind]
-        if not same or len(kept) < MOST_EVENTS:
-            kept.append(event)
-        else:
-            last = kept[same[-1]]
-            sum_ns = last.magnitude_ns + event.magnitude_ns
-            kept[same[-1]] = msgspec.structs.replace(last, magnitude_ns=sum_ns)
+    kept = [*events, *news]
+    while len(kept) > MOST_EVENTS:
+        first, second = _closest(kept)
+        sum_ns = kept[first].magnitude_ns + kept.pop(second).magnitude_ns
+        kept[first] = msgspec.structs.replace(kept[first], magnitude_ns=sum_ns)
     return tuple(kept)
+
+
+def _closest(events: Sequence[ClockEvent]) -> tuple[int, int]:
+    """Places of two events of one kind, the second the next after the first, that begin closest."""
+    last: dict[EventKind, int] = {}
+    pairs = []
+    for place, event in enumerate(events):
+        if event.kind in last:
+            before = last[event.kind]
+            pairs.append((event.at_ns - events[before].at_ns, before, place))
+        last[event.kind] = place
+    _, first, second = min(pairs)
+    return first, second
 
 
 def _within(span_ns: int, room_ns: int | None) -> int:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.amount import Price, PriceUnit
+from agent.core.availability import Span, availability_ppm, gather
 from agent.core.lease import Lease, LeaseKey, LeaseState
 from agent.core.meter import (
     ClockEvent,
@@ -27,6 +28,7 @@ from agent.wire.statements import encode_receipt
 from probes.reading import Instant, SourceClass
 
 SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
 START = 1_800_000_000 * SECOND
 AT = Instant(100 * SECOND, 100 * SECOND, START, "boot-1")
 LEASE = Lease(
@@ -212,8 +214,12 @@ def test_half_a_day_without_a_receipt_fits_the_next_one() -> None:
         )
     payload = encode_receipt(cut(meter))
     assert len(payload) < 8 * 1024  # of 1 MiB that a proof file may have
-    _, outages = standing(payload, LEASE.units)
+    stood, outages = standing(payload, LEASE.units)
     assert sum(end - start for start, end in outages) == (seconds - 1) * SECOND // 2
     assert outages[-1].end_ns <= START + meter.reserved_ns
+    for hour in range(12):  # half of each window was slept, though one receipt tells all
+        window = Span(START + hour * HOUR, START + (hour + 1) * HOUR)
+        ppm = availability_ppm(gather(window, [stood], outages, ()))
+        assert 400_000 < ppm < 600_000
     steps = [event.magnitude_ns for event in meter.events if event.kind is EventKind.STEP]
     assert sum(steps) == meter.at.wall_ns - START - meter.reserved_ns
