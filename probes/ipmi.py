@@ -9,6 +9,7 @@ ipmitool(1).
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import struct
@@ -66,6 +67,7 @@ class Helper:
     def __init__(self, path: str) -> None:
         self._path = path
         self._socket: socket.socket | None = None
+        self._ended = False
         self._refused: Absent | None = None
         self._refused_until = 0.0
 
@@ -85,7 +87,7 @@ class Helper:
             try:
                 said = self._exchange(word, deadline, what)
             except Unreachable:
-                if not reused:
+                if not reused or self._ended:
                     raise
                 self.close()  # an upgrade ends the helper
                 said = self._exchange(word, deadline, what)
@@ -100,16 +102,22 @@ class Helper:
 
     def close(self) -> None:
         """End the connection, and with it the helper's process."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        link, self._socket = self._socket, None
+        if link is not None:
+            with contextlib.suppress(OSError):  # the helper went first
+                link.shutdown(socket.SHUT_RDWR)  # wakes who reads; `close` alone does not
+            link.close()
+
+    def end(self) -> None:
+        """Close for good, from whatever thread: a question that waits for its answer fails."""
+        self._ended = True
+        self.close()
 
     def _exchange(self, word: str, deadline: Deadline, what: str) -> bytes:
         answer = bytearray()
         try:
-            if self._socket is None:
-                self._socket = self._connect(deadline)
-            link = self._socket  # `close` may come from another thread, to end a read that hangs
+            link = self._socket or self._connect(deadline)
+            self._socket = link
             link.settimeout(deadline.remaining())
             link.sendall(word.encode() + b"\n")
             while LAST_LINE.search(answer, max(0, len(answer) - 16)) is None:
@@ -253,7 +261,7 @@ class IpmiPower:
 
     def close(self) -> None:
         """End the connection."""
-        self._helper.close()
+        self._helper.end()
 
 
 class IpmiSensors:
@@ -287,7 +295,7 @@ class IpmiSensors:
 
     def close(self) -> None:
         """End the connection."""
-        self._helper.close()
+        self._helper.end()
 
 
 def ask(helper: Helper, host: Host, word: str, seconds: float) -> str:

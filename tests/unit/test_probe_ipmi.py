@@ -22,6 +22,7 @@ from probes.errors import Absent, Denied, Malformed, ProbeError, TimedOut
 from probes.host import Host
 from probes.integral import Integral
 from probes.ipmi import IpmiPower, IpmiSensors, judge, parse_power, parse_sensors
+from probes.link import Unreachable
 from probes.reading import Counter, Gauge, Instant, SourceClass, Unit
 
 ROOT = Path(__file__).parents[2]
@@ -277,6 +278,34 @@ def test_without_a_helper_it_is_absent(tmp_path: Path, host: Host) -> None:
         deaf.bind(str(tmp_path / "deaf.sock"))
         with pytest.raises(Absent, match=r"hearth-ipmi\.socket"):  # as one that was masked
             IpmiSensors(str(tmp_path / "deaf.sock")).read(host, AT)
+
+
+def test_an_agent_that_stops_does_not_wait_for_a_bmc_that_hangs(tmp_path: Path, host: Host) -> None:
+    path = str(tmp_path / "mute.sock")
+    probe = IpmiSensors(path, deadline_s=60)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        errors: list[ProbeError] = []
+
+        def read() -> None:
+            for _ in ("on a new connection", "on one that was kept"):
+                try:
+                    probe.read(host, AT)
+                except ProbeError as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        link, _ = listener.accept()
+        with link:
+            assert link.recv(99) == b"sensors\n"
+            link.sendall(b"exit 0\n")  # no sensor at all, and asked again
+            assert link.recv(99) == b"sensors\n"
+            probe.close()
+            thread.join(20)
+            assert not thread.is_alive()
+    assert [type(error) for error in errors] == [Absent, Unreachable]
 
 
 def test_an_answer_without_end_is_cut_off(tmp_path: Path, host: Host) -> None:
