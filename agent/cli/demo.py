@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -74,10 +73,10 @@ def demo(
         with _watcher(duration, as_json) as watcher:
             outcome = Demo(where, watcher, stop, lightning).run(duration)
     except KeyboardInterrupt:
-        sys.stderr.write(f"hearth demo: aborted, all of it stopped; its logs are in {where}\n")
+        echo(f"hearth demo: aborted, all of it stopped; its logs are in {where}", err=True)
         raise typer.Exit(130) from None
     except HearthError:
-        sys.stderr.write(f"hearth demo: stopped all of it; its logs are in {where}\n")
+        echo(f"hearth demo: stopped all of it; its logs are in {where}", err=True)
         raise
     for text in [json.dumps(outcome.as_json(), indent=2)] if as_json else account(outcome):
         echo(text)

@@ -72,7 +72,7 @@ def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> 
     with os.fdopen(os.memfd_create("stderr"), "rb") as errors:
         if (child := os.fork()) == 0:
             os.close(receive)
-            _answer(send, errors.fileno(), lambda: _done(state, owner, groups, work))
+            _serve(send, errors.fileno(), lambda: _done(state, owner, groups, work))
         os.close(send)
         try:
             with os.fdopen(receive, encoding="ascii", errors="replace") as answer:
@@ -87,7 +87,7 @@ def as_owner(state: Path, work: Callable[[], T], groups: Sequence[str] = ()) -> 
     return cast("T", _answered(state, text))
 
 
-def _answer(send: int, errors: int, ask: Callable[[], object]) -> NoReturn:
+def _serve(send: int, errors: int, ask: Callable[[], object]) -> NoReturn:
     """Answer away from root's terminal, and end; what else is said is kept for the parent."""
     try:
         os.setsid()

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.journal.settlement import Rate
     from agent.journal.store import View
+    from agent.settle.report import Names
+
+T = TypeVar("T")
 
 # How what a spreadsheet computes begins (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-T = TypeVar("T")
-Names = Mapping[int, str]  # of exchanges, by their row
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 Exchange = Annotated[
     str, typer.Option("--exchange", help="Only this exchange: the beginning of its id.")
