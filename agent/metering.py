@@ -18,7 +18,7 @@ from agent.core import receipt as receipts
 from agent.core.account import MeterState, last_attribution, take_readings
 from agent.core.energy import GONE_INTERVALS, GONE_NS, Sharing
 from agent.core.lease import LeaseState
-from agent.core.meter import LeaseMeter, advance, close_interval, open_meter, with_events
+from agent.core.meter import LeaseMeter, advance, close_interval, open_meter, reopen_interval
 from agent.core.offer import Environment
 from agent.errors import Overloaded
 from agent.journal import ledger
@@ -56,6 +56,7 @@ class Metering:
     state: MeterState = field(default_factory=MeterState)
     restored: MeterState = field(default_factory=MeterState)  # as this start found it
     running: dict[str, Running] = field(default_factory=dict)
+    cutting: dict[str, LeaseMeter] = field(default_factory=dict)  # whose receipts are under way
     busy_us: int = 0
     started: Instant | None = None
     supply_millicelsius: int | None = None
@@ -112,7 +113,10 @@ class Metering:
         meters = {}
         for item in items:
             key = key_of(item.stored)
-            meter = self._advance(self.state.leases[key], item, at, self.sharing.vcpus)
+            meter = self.state.leases[key]
+            if key in self.cutting:  # it comes too late: the lease was ended before
+                meter = reopen_interval(meter, self.cutting[key])
+            meter = self._advance(meter, item, at, self.sharing.vcpus)
             meters[key] = last_attribution(self.state, key, meter)
         return meters
 
@@ -268,11 +272,14 @@ class Metering:
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
             return after
 
+        self.cutting = cut
         try:
             after = await self.node.journal.write(write)
         except Overloaded:
             self._reopen(cut)
             raise
+        finally:
+            self.cutting = {}
         self._reopen({key: meter for key, meter in cut.items() if key not in after})
         for key, stored in after.items():
             if key in self.running:
@@ -284,12 +291,7 @@ class Metering:
         for key, before in cut.items():
             if key not in meters:
                 continue
-            now = meters[key]
-            meters[key] = msgspec.structs.replace(
-                now,
-                quality=max(now.quality, before.quality),
-                events=with_events(before.events, now.events),
-            )
+            meters[key] = reopen_interval(meters[key], before)
         self.state = msgspec.structs.replace(self.state, leases=meters)
 
     def sources(self) -> receipts.Sources:

@@ -203,6 +203,15 @@ def close_interval(meter: LeaseMeter) -> LeaseMeter:
     return msgspec.structs.replace(meter, quality=Quality.MEASURED, events=())
 
 
+def reopen_interval(meter: LeaseMeter, before: LeaseMeter) -> LeaseMeter:
+    """Undo `close_interval`, whose receipt is not cut: the interval of `before` goes on."""
+    return msgspec.structs.replace(
+        meter,
+        quality=max(meter.quality, before.quality),
+        events=with_events(before.events, meter.events),
+    )
+
+
 def with_events(
     events: tuple[ClockEvent, ...], news: tuple[ClockEvent, ...]
 ) -> tuple[ClockEvent, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -552,6 +554,30 @@ async def test_a_full_disk_holds_a_receipt_up_and_loses_nothing_of_it(world: Wor
     [receipt] = await world.receipts()
     assert used_ms(receipt) == 7000
     assert EventKind.SUSPEND in [event.kind for event in receipt.clock_events]
+
+
+async def test_a_receipt_that_comes_too_late_leaves_its_interval_to_the_final_one(
+    world: World,
+) -> None:
+    await world.lease()
+    world.clock.suspend(2 * MINUTE)
+    world.metering.sample()
+    await world.release()
+    journal, go = world.node.journal, threading.Event()
+    held = journal.submit(lambda _: go.wait(60))
+    try:
+        late = asyncio.create_task(world.metering.close_due())
+        await asyncio.sleep(0)
+        final = asyncio.create_task(world.delivery.reconcile())
+        for _ in range(1000):  # until both wait for the commit
+            if journal._changes.qsize() < 2:
+                await asyncio.sleep(0.01)
+    finally:
+        go.set()
+    await asyncio.gather(asyncio.wrap_future(held), late, final)
+    [receipt] = await world.receipts()
+    assert receipt.final
+    assert [event.magnitude.seconds for event in receipt.clock_events] == [120]
 
 
 async def test_a_receipt_that_is_held_up_again_and_again_stays_small(world: World) -> None:
