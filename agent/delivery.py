@@ -167,32 +167,33 @@ class Delivery:
         """Meter leases from here on, in one transaction with their being active."""
         if not placed:
             return
-        at = self.node.clock.now()
-        items = {key_of(stored): self._attach(stored) for stored in placed}
-        for item in items.values():
-            self.metering.open(item, at)
-        durable = self.metering.durable()
+        async with self.metering.committing:
+            at = self.node.clock.now()
+            items = {key_of(stored): self._attach(stored) for stored in placed}
+            for item in items.values():
+                self.metering.open(item, at)
+            durable = self.metering.durable()
 
-        def write(change: Transaction) -> dict[str, ledger.Stored]:
-            active = {}
-            for key, item in items.items():
-                exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
-                again = ledger.find(change, exchange, lease_id)
-                if again is None or again.lease.state is not LeaseState.COMMITTED:
-                    continue
-                at_ns = self.market.now_at(again.lease.key.exchange_id)
-                ledger.move(
-                    change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at_ns
-                )
-                active[key] = ledger.find(change, exchange, lease_id) or again
-            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
-            return active
+            def write(change: Transaction) -> dict[str, ledger.Stored]:
+                active = {}
+                for key, item in items.items():
+                    exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
+                    again = ledger.find(change, exchange, lease_id)
+                    if again is None or again.lease.state is not LeaseState.COMMITTED:
+                        continue
+                    at_ns = self.market.now_at(again.lease.key.exchange_id)
+                    ledger.move(
+                        change, self.node.scribe, again, LeaseState.ACTIVE, CloseReason.NONE, at_ns
+                    )
+                    active[key] = ledger.find(change, exchange, lease_id) or again
+                change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+                return active
 
-        active: dict[str, ledger.Stored] = {}
-        try:
-            active = await self.node.journal.write(write)
-        finally:  # not written, or released meanwhile: it never began
-            self.metering.detach(items.keys() - active.keys())
+            active: dict[str, ledger.Stored] = {}
+            try:
+                active = await self.node.journal.write(write)
+            finally:  # not written, or released meanwhile: it never began
+                self.metering.detach(items.keys() - active.keys())
         for key, stored in active.items():
             items[key].stored = stored
             logger.info("lease_moved", lease=stored.lease.key.lease_id, state="ACTIVE")
@@ -227,37 +228,38 @@ class Delivery:
         """Read what has ended for the last time and cut final receipts, in one transaction."""
         if not ended:
             return
-        meters = self.metering.last(ended.values())
-        durable = self.metering.durable(without=meters)
-        sources = self.metering.sources()
+        async with self.metering.committing:
+            meters = self.metering.last(ended.values())
+            durable = self.metering.durable(without=meters)
+            sources = self.metering.sources()
 
-        def write(change: Transaction) -> None:
-            for key, item in ended.items():
-                exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
-                again = ledger.find(change, exchange, lease_id)
-                if again is None or again.lease.state is not LeaseState.CLOSING:
-                    continue
-                final = receipts.close(
-                    again.lease,
-                    meters[key],
-                    again.closed_ns,
-                    self.node.node_id,
-                    self.node.log_id,
-                    sources,
-                    final=True,
-                )
-                reserved_ns = meters[key].reserved_ns
-                ledger.record_receipt(change, self.node.scribe, again, final, reserved_ns)
-                done = ledger.find(change, exchange, lease_id)
-                if done is not None:
-                    at = self.market.now_at(done.lease.key.exchange_id)
-                    ledger.move(
-                        change, self.node.scribe, done, LeaseState.CLOSED, done.lease.reason, at
+            def write(change: Transaction) -> None:
+                for key, item in ended.items():
+                    exchange, lease_id = item.stored.exchange, item.stored.lease.key.lease_id
+                    again = ledger.find(change, exchange, lease_id)
+                    if again is None or again.lease.state is not LeaseState.CLOSING:
+                        continue
+                    final = receipts.close(
+                        again.lease,
+                        meters[key],
+                        again.closed_ns,
+                        self.node.node_id,
+                        self.node.log_id,
+                        sources,
+                        final=True,
                     )
-            change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
+                    reserved_ns = meters[key].reserved_ns
+                    ledger.record_receipt(change, self.node.scribe, again, final, reserved_ns)
+                    done = ledger.find(change, exchange, lease_id)
+                    if done is not None:
+                        at = self.market.now_at(done.lease.key.exchange_id)
+                        ledger.move(
+                            change, self.node.scribe, done, LeaseState.CLOSED, done.lease.reason, at
+                        )
+                change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
 
-        await self.node.journal.write(write)
-        self.metering.detach(ended)
+            await self.node.journal.write(write)
+            self.metering.detach(ended)
         self.want_checkpoint()
         for item in ended.values():
             await self._clear(item.stored.lease.key)

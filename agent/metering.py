@@ -7,6 +7,7 @@ kernel kept.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,9 @@ class Metering:
     state: MeterState = field(default_factory=MeterState)
     restored: MeterState = field(default_factory=MeterState)  # as this start found it
     running: dict[str, Running] = field(default_factory=dict)
-    cutting: dict[str, LeaseMeter] = field(default_factory=dict)  # whose receipts are under way
+    # Held from a look at the state until what follows from it is committed: two that cut receipts
+    # from one state would each say what the other says, or neither.
+    committing: asyncio.Lock = field(default_factory=asyncio.Lock)
     busy_us: int = 0
     started: Instant | None = None
     supply_millicelsius: int | None = None
@@ -113,10 +116,7 @@ class Metering:
         meters = {}
         for item in items:
             key = key_of(item.stored)
-            meter = self.state.leases[key]
-            if key in self.cutting:  # it comes too late: the lease was ended before
-                meter = reopen_interval(meter, self.cutting[key])
-            meter = self._advance(meter, item, at, self.sharing.vcpus)
+            meter = self._advance(self.state.leases[key], item, at, self.sharing.vcpus)
             meters[key] = last_attribution(self.state, key, meter)
         return meters
 
@@ -228,15 +228,16 @@ class Metering:
         """
         if self.node.journal.full:
             return
-        due = [
-            key
-            for key, item in self.running.items()
-            if item.stored.lease.state is not LeaseState.CLOSING
-            and self.state.leases[key].reserved_ns - item.stored.closed_ns
-            >= item.stored.lease.receipt_interval_ns
-        ]
-        if due:
-            await self._cut(due)
+        async with self.committing:
+            due = [
+                key
+                for key, item in self.running.items()
+                if item.stored.lease.state is not LeaseState.CLOSING
+                and self.state.leases[key].reserved_ns - item.stored.closed_ns
+                >= item.stored.lease.receipt_interval_ns
+            ]
+            if due:
+                await self._cut(due)
 
     async def _cut(self, keys: Sequence[str]) -> None:
         """Cut a receipt for each of these leases as their meters stand now."""
@@ -272,14 +273,11 @@ class Metering:
             change.execute("INSERT OR REPLACE INTO meter VALUES (1, ?)", durable)
             return after
 
-        self.cutting = cut
         try:
             after = await self.node.journal.write(write)
         except Overloaded:
             self._reopen(cut)
             raise
-        finally:
-            self.cutting = {}
         self._reopen({key: meter for key, meter in cut.items() if key not in after})
         for key, stored in after.items():
             if key in self.running:
