@@ -153,7 +153,7 @@ class ModbusMeter(Strict, frozen=True):
     map: Text
     port: Port = 502
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
-    # Well below the time after which a silent meter is taken to be gone (agent/core/account.py).
+    # Well below the time after which a silent meter is taken to be gone (agent/core/energy.py).
     interval_seconds: Annotated[int, Meta(ge=1, le=300)] = 5
     source: Annotated[str, Meta(pattern="^(billing-meter|pdu|model|declared)$")] = "billing-meter"
 

@@ -1,9 +1,9 @@
-"""NVIDIA's library is used by the daemon in its unit, where no code that was written can be run.
+"""What the daemon reaches within its unit: NVIDIA's library, and another service's socket.
 
-A double of the library (tests/fakes/nvml) lies where NVIDIA's package puts the real one, which also
-opens /dev/nvidiactl and /dev/nvidia0 and asks NVIDIA's driver behind them. That driver needs one of
-its boards, so none of that is tried here; that the unit opens devices of those names is, in
-tests/vm/test_devices.py.
+No code that was written can be run there. A double of the library (tests/fakes/nvml) lies where
+NVIDIA's package puts the real one, which also opens /dev/nvidiactl and /dev/nvidia0 and asks
+NVIDIA's driver behind them. That driver needs one of its boards, so none of that is tried here;
+that the unit opens devices of those names is, in tests/vm/test_devices.py.
 """
 
 from __future__ import annotations
@@ -72,3 +72,41 @@ def test_the_daemon_reads_an_nvidia_board_in_its_unit(
     (root,) = (options.split(",") for _, _, _, _, where, options, *_ in mounts if where == "/")
     assert {"ro", "noexec"} <= set(root)
     assert system.unit("MemoryDenyWriteExecute") == ["yes"]
+
+
+SOCKET = "/run/lightningd/lightning-rpc"
+SERVE = f"""
+import os, shutil, socket
+os.makedirs("/run/lightningd", exist_ok=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("{SOCKET}")
+shutil.chown("{SOCKET}", group="lightning")
+os.chmod("{SOCKET}", 0o660)
+listener.listen()
+print("ready", flush=True)
+while True:
+    listener.accept()[0].close()
+"""
+# Under all that confines the daemon, before it is started.
+ASK = (
+    "[Service]\nExecStartPre=/usr/bin/python3 -ISc "
+    f"\"import socket; socket.socket(socket.AF_UNIX).connect('{SOCKET}')\"\n"
+)
+
+
+def test_lightnings_socket_is_reached_by_its_group(system: System, package: Path) -> None:
+    """With the drop-in that the unit's comment names, and not without it."""
+    system.install(package)
+    system.run("groupadd", "--system", "lightning")
+    drop_in = system.root / "etc/systemd/system/hearth-agent.service.d/lightning.conf"
+    drop_in.parent.mkdir(parents=True)
+    with system.start("python3", "-c", SERVE) as node:
+        assert node.stdout is not None
+        assert node.stdout.readline() == "ready\n"
+        for groups, code in (("", 1), ("SupplementaryGroups=lightning\n", 0)):
+            drop_in.write_text(ASK + groups)
+            system.run("systemctl", "daemon-reload")
+            system.run("systemctl", "restart", "hearth-agent", code=code)
+        assert system.status()["node_id"]
+        node.kill()
+        system.run("pkill", "-f", SOCKET, code=None)

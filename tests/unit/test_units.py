@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -103,6 +105,74 @@ def test_no_unit_has_a_directive_that_systemd_does_not_know(tmp_path: Path) -> N
     ).stderr
     own = [line for line in said.splitlines() if "is not executable" not in line]
     assert not [line for line in own if any(p.name in line for p in tmp_path.iterdir())], said
+
+
+ROOT_ONLY = (
+    ("sys/kernel/security/tpm0/binary_bios_measurements", "tss", 0o440),
+    ("sys/firmware/dmi/tables/DMI", "hearth", 0o440),
+    ("sys/firmware/dmi/tables/smbios_entry_point", "hearth", 0o440),
+    ("sys/devices/virtual/powercap/intel-rapl/intel-rapl:0/energy_uj", "hearth", 0o440),
+    (
+        "sys/devices/virtual/powercap/intel-rapl/intel-rapl:0/intel-rapl:0:0/energy_uj",
+        "hearth",
+        0o440,
+    ),
+    ("dev/ipmi0", "hearth-ipmi", 0o660),
+)
+GROUPS = {"root": 0, "hearth": 901, "tss": 902, "hearth-ipmi": 903}
+
+
+def tmpfiles(root: Path, *words: str) -> None:
+    subprocess.run(["systemd-tmpfiles", f"--root={root}", *words], check=True, timeout=60)
+
+
+@pytest.fixture
+def root_only(tmp_path: Path) -> Path:
+    """A host with every file that only root may read, as the kernel makes them."""
+    if os.geteuid() != 0 or shutil.which("systemd-tmpfiles") is None:
+        pytest.skip("needs root and systemd-tmpfiles")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("".join(f"{n}:x:{gid}:\n" for n, gid in GROUPS.items()))
+    folder = tmp_path / "usr/lib/tmpfiles.d"
+    folder.mkdir(parents=True)
+    shutil.copy(SYSTEMD / "hearth-agent.tmpfiles", folder / "hearth-agent.conf")
+    for name, _, _ in ROOT_ONLY:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        file.chmod(0o400)
+    return tmp_path
+
+
+def opened(root: Path) -> set[str]:
+    """Those that are open to their group, as they should be, and to nobody else."""
+    found = set()
+    for name, group, mode in ROOT_ONLY:
+        facts = (root / name).stat()
+        if (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (0, GROUPS[group], mode):
+            found.add(name)
+    return found
+
+
+def test_what_only_root_may_read_is_opened_to_the_agents_groups(root_only: Path) -> None:
+    assert opened(root_only) == set()
+    tmpfiles(root_only, "--create", "hearth-agent.conf")
+    assert opened(root_only) == {name for name, _, _ in ROOT_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("subsystem", "below"), [("powercap", "sys/devices/virtual/powercap"), ("tpm", "sys/kernel")]
+)
+def test_udev_does_the_same_for_a_driver_that_comes_later(
+    root_only: Path, subsystem: str, below: str
+) -> None:
+    rules = (SYSTEMD / "hearth-agent.udev").read_text()
+    [order] = re.findall(rf'^ACTION=="add", SUBSYSTEM=="{subsystem}", RUN\+="(.+)"$', rules, re.M)
+    program, *words = shlex.split(order)
+    assert program == "/usr/bin/systemd-tmpfiles"
+    tmpfiles(root_only, *words)
+    assert opened(root_only) == {name for name, _, _ in ROOT_ONLY if name.startswith(below)}
 
 
 @pytest.mark.parametrize(
